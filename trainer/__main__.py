@@ -1,0 +1,56 @@
+"""`python -m trainer SUBCOMMAND`: parse first, import the heavy parts after."""
+
+import importlib
+import os
+import signal
+import sys
+import warnings
+
+from trainer.errors import TrainerError
+
+USAGE = """\
+usage: python -m trainer SUBCOMMAND [flags]
+
+  train     preflight, then Self-Distillation Fine-Tuning; resumes by itself
+  generate  write train and eval data with the served teacher
+  eval      score a model on the new skill and on prior skills
+  check     is the teacher reachable and fit?
+
+`python -m trainer SUBCOMMAND --help` lists its flags."""
+
+ENTRY_POINTS = {
+    "train": "trainer.train",
+    "generate": "trainer.generate",
+    "eval": "trainer.evaluate",
+    "check": "trainer.preflight",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code (0 done, 2 usage, 3 teacher, 4 stopped and saved)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    subcommand, *rest = arguments
+    if subcommand not in ENTRY_POINTS:
+        print(f"error: unknown subcommand {subcommand!r}\n\n{USAGE}", file=sys.stderr)
+        return 2
+
+    from trainer.resolve import resolve
+
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    try:
+        resolved = resolve(subcommand, rest, os.environ)
+        return importlib.import_module(ENTRY_POINTS[subcommand]).run(resolved)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

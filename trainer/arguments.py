@@ -1,0 +1,155 @@
+"""Our settings as TRL's training arguments: the published values of SDFT, and what a user passed on."""
+
+import contextlib
+import dataclasses
+import os
+from typing import Any, NoReturn
+
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+from trl import SFTConfig
+from trl.experimental.sdft import SDFTConfig
+
+from trainer.config import Train
+from trainer.errors import UsageError
+from trainer.resolve import Resolved, unknown_key
+
+LOOP_DEFAULTS: dict[str, Any] = {
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "per_device_train_batch_size": 1,
+    "logging_steps": 1,
+    "logging_nan_inf_filter": False,
+    "save_strategy": "steps",
+    "report_to": "none",
+}
+DISTILLATION_DEFAULTS: dict[str, Any] = {"num_generations": 1, "distillation_mode": "full_logits"}
+
+SUPERVISED_VALUES: dict[str, Any] = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
+
+STAND_IN = {
+    "distillation_alpha": "--alpha",
+    "teacher_model_kind": "--teacher_kind",
+    "generate_from_teacher": "--rollouts",
+    "chat_template_kwargs": "--enable_thinking",
+    "max_length": "--max_prompt_length and --max_completion_length",
+    "model_init_kwargs": "--model_name_or_path",
+    "steps_per_generation": "--num_prompts_per_batch",
+    "generation_batch_size": "--num_prompts_per_batch",
+    "resume_from_checkpoint": "--output_dir of the unfinished run",
+    "disable_tqdm": "a pipe: progress is plain lines there",
+    "trust_remote_code": "a model that needs no code of its own",
+}
+
+
+def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
+    """The arguments of the trainer that serves `--objective`.
+
+    Raises:
+        UsageError: a key that neither we nor TRL know, a TRL argument that a setting of ours stands for, a
+            value of a wrong type, or a step that can't be split into equal micro-batches.
+    """
+    settings: Train = resolved.settings
+    kind = SDFTConfig if settings.objective == "sdft" else SFTConfig
+    given = passed_on(kind, resolved)
+    defaults = LOOP_DEFAULTS | (DISTILLATION_DEFAULTS if kind is SDFTConfig else {}) | fitting_the_device(given)
+    values = defaults | given | our_values(settings)
+    values["gradient_accumulation_steps"] = accumulation_steps(settings, values, resolved.origins)
+    if kind is SDFTConfig:
+        values |= distillation_values(settings)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"TRL refuses these training arguments: {error}") from error
+
+
+def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, Any]:
+    """The user's further TRL arguments with their types."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key in resolved.extra:
+        if key in STAND_IN:
+            raise UsageError(f"--{key} (from {resolved.origins[key]}) is not passed on; use {STAND_IN[key]}.")
+        if key not in known:
+            ours = {f.name for f in dataclasses.fields(resolved.settings)}
+            raise unknown_key(key, resolved.origins[key], sorted(known | ours))
+    words = [word for key, value in resolved.extra.items() for word in as_words(key, value)]
+    parser = HfArgumentParser(kind)  # pyright: ignore[reportArgumentType]
+    parser.error = _refuse
+    with contextlib.redirect_stderr(None):
+        namespace = parser.parse_args([*words, "--output_dir", resolved.settings.output_dir])
+    return {key: getattr(namespace, key) for key in resolved.extra}
+
+
+def as_words(key: str, value: Any) -> list[str]:
+    """A setting as command-line words."""
+    values = value if isinstance(value, list) else [value]
+    return [f"--{key}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in values)]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UsageError(f"TRL's training arguments: {message}.")
+
+
+def fitting_the_device(given: dict[str, Any]) -> dict[str, Any]:
+    """bfloat16 autocast where the device computes in it, gradient checkpointing where memory is scarce.
+
+    Each choice is printed with its reason; a user's own flag wins. transformers knows checkpointing under two
+    names, of which TRL sets the old one.
+    """
+    gpu = torch.cuda.is_available() and not given.get("use_cpu", False)
+    name = torch.cuda.get_device_name() if gpu else "the CPU"
+    bf16 = gpu and torch.cuda.is_bf16_supported() and not given.get("fp16", False)
+    checkpointing = given.pop("gradient_checkpointing", given.get("activation_checkpointing", gpu))
+    if "bf16" not in given:
+        print(f"bf16: {'on' if bf16 else 'off'} ({name} {'computes in it' if bf16 else 'trains in float32'})")
+    print(f"activation_checkpointing: {'on' if checkpointing else 'off'} (trades time for memory; auto: on with a GPU)")
+    return {"bf16": bf16, "activation_checkpointing": checkpointing, "dataloader_pin_memory": gpu}
+
+
+def our_values(settings: Train) -> dict[str, Any]:
+    """TRL arguments that our settings decide, for every objective."""
+    return {
+        "output_dir": settings.output_dir,
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.num_train_epochs,
+        "seed": settings.seed,
+        "save_steps": settings.save_steps,
+        "save_total_limit": settings.save_total_limit,
+        "disable_tqdm": True,
+    } | (SUPERVISED_VALUES if settings.objective != "sdft" else {})
+
+
+def distillation_values(settings: Train) -> dict[str, Any]:
+    """TRL arguments of the SDFT objective alone."""
+    return {
+        "distillation_alpha": settings.alpha,
+        "teacher_model_kind": settings.teacher_kind,
+        "teacher_update_rate": settings.teacher_update_rate,
+        "num_loss_tokens_to_skip": settings.num_loss_tokens_to_skip,
+        "temperature": settings.temperature,
+        "max_prompt_length": None,
+        "max_completion_length": settings.max_completion_length,
+        "generate_from_teacher": settings.rollouts == "teacher",
+    }
+
+
+def accumulation_steps(settings: Train, values: dict[str, Any], origins: dict[str, str]) -> int:
+    """Micro-batches of an optimizer step: `--num_prompts_per_batch` prompts over all devices.
+
+    A given `--gradient_accumulation_steps` says the same thing in other units, so both at once is an error.
+    """
+    explicit = values.get("gradient_accumulation_steps")
+    if explicit is not None:
+        if origins["num_prompts_per_batch"] != "default":
+            raise UsageError(
+                "--num_prompts_per_batch and --gradient_accumulation_steps say the same; give one of them."
+            )
+        return explicit
+    sequences = settings.num_prompts_per_batch * values.get("num_generations", 1)
+    at_once = values["per_device_train_batch_size"] * int(os.environ.get("WORLD_SIZE", "1"))
+    if sequences % at_once:
+        raise UsageError(
+            f"{sequences} sequences a step can't be split into micro-batches of {at_once} "
+            "(--per_device_train_batch_size times the number of devices). Make --num_prompts_per_batch a multiple."
+        )
+    return sequences // at_once

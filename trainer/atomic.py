@@ -1,0 +1,50 @@
+"""Files that are the old ones or the new ones, never half of either, also after a kill or a power cut."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace the content of `path`: temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the folder is missing, not writable or full; `path` is then as it was.
+    """
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        # A lone surrogate, which UTF-8 lacks, becomes `\udXXX`: inside a JSON string that is its escape.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), _default_mode())
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync(target.parent)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """`write_text` of `value` as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _default_mode() -> int:
+    """What `open` would give a new file: `mkstemp` lets the owner alone read it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

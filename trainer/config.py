@@ -1,0 +1,204 @@
+"""The settings of every subcommand: typed, frozen, documented in one place.
+
+A field made by `option` is a flag `--name`, a key of the `--config` file and an environment variable
+`SDFT_NAME`; `trainer.resolve` finds its value. Nothing here imports torch, so `--help` is instant.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TEACHER_PROMPT_TEMPLATE = (
+    "{prompt}\n\n"
+    "This is an example for a response to the question:\n{demonstration}\n\n"
+    "Now answer with a response of your own, including the thinking process."
+)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    secret: bool = False,
+    decides: bool = True,
+) -> Any:
+    """A dataclass field with the metadata of a setting.
+
+    Args:
+        default: Value when nothing else gives one; None stands for "not set".
+        help: One line, with unit and sentinel.
+        choices: Allowed values.
+        at_least: Smallest allowed number.
+        at_most: Largest allowed number.
+        secret: Never printed, never written to a run directory.
+        decides: Whether the setting decides the outcome of a run, so that a resumed run must not change it.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "at_least": at_least,
+        "at_most": at_most,
+        "secret": secret,
+        "decides": decides,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedTeacher:
+    """Where the served teacher is and how to talk to it."""
+
+    vllm_server_base_url: str | None = option(
+        None, "base URL of the served teacher; also the first positional argument", decides=False
+    )
+    vllm_server_model: str = option("glm-4.7", "name under which the teacher is served")
+    vllm_server_api_key: str | None = option(
+        None,
+        "bearer key of the teacher; better given as SDFT_VLLM_SERVER_API_KEY",
+        secret=True,
+        decides=False,
+    )
+    vllm_server_max_concurrency: int = option(16, "requests in flight at the teacher", decides=False, at_least=1)
+    teacher_patience: float = option(
+        120.0,
+        "seconds to retry a teacher that refuses connections, times out or answers 429/5xx",
+        decides=False,
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """Which model learns, and how long its texts may be."""
+
+    model_name_or_path: str = option("Qwen/Qwen3-0.6B", "student model: a hub name or a folder")
+    local_files_only: bool = option(False, "never ask the model hub", decides=False)
+    max_prompt_length: int = option(
+        1024,
+        "tokens of a prompt; longer ones lose their beginning, and the number of them is reported",
+        at_least=1,
+    )
+    max_completion_length: int = option(1024, "tokens of a rollout, a target or an evaluated answer", at_least=1)
+    enable_thinking: bool = option(False, "let chat templates open a thinking block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(ServedTeacher, Student):
+    """Settings of `train`. Any other TrainingArguments flag is passed on to TRL."""
+
+    train_data_path: str | None = option(
+        None,
+        "training rows: JSON, JSONL, Parquet or a `save_to_disk` folder "
+        "(unset: data/tooluse_data/train_data.json, else sample_train.json there)",
+    )
+    eval_data_path: str | None = option(None, "rows of the new skill, scored before and after (unset: not measured)")
+    prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
+    max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
+    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    output_dir: str = option("outputs/sdft", "run directory; an unfinished run there is resumed", decides=False)
+
+    objective: str = option(
+        "sdft",
+        "sdft: the student's own copy, shown the demonstration, scores its rollouts; "
+        "seqkd: learn the text the served teacher writes; sft: learn the golden text",
+        choices=("sdft", "seqkd", "sft"),
+    )
+    demonstrations: str = option(
+        "auto",
+        "golden: each row's golden response; teacher: written by the served teacher; "
+        "auto: teacher when a teacher URL is given, else golden",
+        choices=("auto", "golden", "teacher"),
+    )
+    rollouts: str = option(
+        "student",
+        "who samples the completions: the student on its own, or shown the demonstration (offline variant)",
+        choices=("student", "teacher"),
+    )
+    alpha: float = option(
+        0.0,
+        "divergence: 0 forward KL(teacher|student), 1 reverse KL, between: Jensen-Shannon",
+        at_least=0,
+        at_most=1,
+    )
+    teacher_kind: str = option(
+        "ema",
+        "weights that score the rollouts: float32 moving average, initial, or current",
+        choices=("ema", "base", "live"),
+    )
+    teacher_update_rate: float = option(
+        0.01, "share of the student that enters the EMA teacher at an optimizer step", at_least=0, at_most=1
+    )
+    num_loss_tokens_to_skip: int = option(3, "first completion tokens without loss", at_least=0)
+    temperature: float = option(
+        1.0, "sampling temperature of rollouts, also of both distributions in the loss", at_least=0.01
+    )
+    teacher_prompt_template: str = option(
+        TEACHER_PROMPT_TEMPLATE,
+        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
+    )
+
+    num_prompts_per_batch: int = option(32, "prompts of one optimizer step, over all devices", at_least=1)
+    learning_rate: float = option(2e-5, "peak learning rate (cosine, 10 % warm-up)", at_least=0)
+    num_train_epochs: float = option(1.0, "passes over the training rows", at_least=0)
+    seed: int = option(42, "seed of everything that is random")
+    save_steps: int = option(50, "optimizer steps between checkpoints", decides=False, at_least=1)
+    save_total_limit: int = option(2, "checkpoints kept in the run directory", decides=False, at_least=1)
+
+    use_peft: bool = option(False, "train LoRA adapters instead of all weights")
+    lora_r: int = option(16, "LoRA rank", at_least=1)
+    lora_alpha: int = option(32, "LoRA scale numerator", at_least=1)
+    lora_dropout: float = option(0.0, "LoRA dropout", at_least=0, at_most=1)
+    lora_target_modules: str = option("all-linear", "modules that get adapters, comma-separated")
+
+    dry_run: bool = option(False, "load everything, print each setting with its origin, and exit", decides=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Settings of `generate`."""
+
+    base_url: str = option("http://localhost:8000", "base URL of the served teacher")
+    api_key: str | None = option(None, "bearer key of the teacher; better given as SDFT_API_KEY", secret=True)
+    model: str = option("glm-4.7", "name under which the teacher is served")
+    train_samples: int = option(200, "rows of train_data.json", at_least=1)
+    eval_samples: int = option(20, "rows of eval_data.json", at_least=0)
+    out_dir: str = option("data/generated", "folder for train_data.json, eval_data.json and the journal")
+    seed: int = option(42, "seed of the prompts and of the teacher's sampling")
+    prompts: str | None = option(
+        None,
+        "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)",
+    )
+    max_concurrency: int = option(16, "requests in flight at the teacher", at_least=1)
+    max_tokens: int = option(1024, "tokens of one answer", at_least=1)
+    temperature: float = option(0.7, "sampling temperature; 0 is greedy", at_least=0)
+    enable_thinking: bool = option(False, "let the teacher's chat template open a thinking block")
+    teacher_patience: float = option(
+        120.0, "seconds to retry a teacher that refuses connections, times out or answers 429/5xx", at_least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Student):
+    """Settings of `eval`."""
+
+    eval_data_path: str = option("data/tooluse_data/eval_data.json", "rows of the new skill")
+    prior_data_path: str | None = option(None, "rows of prior skills (unset: not measured)")
+    max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
+    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
+    teacher_prompt_template: str = option(
+        TEACHER_PROMPT_TEMPLATE,
+        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
+    )
+    per_device_eval_batch_size: int = option(32, "answers decoded together", at_least=1)
+    output_file: str | None = option(None, "JSON file for the scores and every answer (unset: not written)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(ServedTeacher, Student):
+    """Settings of `check`."""
+
+
+SUBCOMMANDS: dict[str, type] = {"train": Train, "generate": Generate, "eval": Eval, "check": Check}

@@ -1,0 +1,216 @@
+"""Rows of a data file: read in any of four formats, validated once, the same for every user of them.
+
+A row is `{"prompt": str | messages, "golden_response": [str, …]}`, optionally with `"golden_answer"`
+(`[{"Action": str, "Action_Input": str | object}]`), `"id"` and further keys, which are carried through.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import UsageError
+
+Message = dict[str, str]
+DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example.
+
+    Attributes:
+        id: The row's own id, else its position in the file.
+        prompt: Messages, the last one of the user.
+        golden_response: The demonstration text, lines joined; None where the file has none.
+        golden_answer: The actions that a right answer takes, for exact scoring; None where the file has none.
+        extra: All other keys of the row.
+    """
+
+    id: str
+    prompt: list[Message]
+    golden_response: str | None = None
+    golden_answer: list[dict[str, Any]] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row in the data format; a prompt of one user message is written as a text."""
+        single = len(self.prompt) == 1 and self.prompt[0]["role"] == "user"
+        record: dict[str, Any] = {
+            "id": self.id,
+            "prompt": self.prompt[0]["content"] if single else self.prompt,
+        }
+        if self.golden_response is not None:
+            record["golden_response"] = self.golden_response.split("\n")
+        if self.golden_answer is not None:
+            record["golden_answer"] = self.golden_answer
+        return record | self.extra
+
+
+class BadRow(ValueError):
+    """A record that breaks the data format; the text says which field and how."""
+
+
+def load_rows(path: str, *, needs_golden: bool = True, skip_bad_rows: bool = False) -> list[Row]:
+    """The rows of `path`: a JSON array, JSONL, Parquet, or a folder written by `datasets.save_to_disk`.
+
+    Args:
+        needs_golden: Whether a row without `golden_response` is bad.
+        skip_bad_rows: Drop bad rows and say how many, instead of ending at the first.
+
+    Raises:
+        UsageError: the file is missing, unreadable or empty, or a row is bad (names file, row and field).
+    """
+    rows, bad = [], []
+    for number, record in enumerate(read_records(path), start=1):
+        try:
+            rows.append(parse_row(record, number, needs_golden=needs_golden))
+        except BadRow as error:
+            if not skip_bad_rows:
+                raise UsageError(f"{path}, row {number}: {error} Mend the row, or pass --skip_bad_rows.") from None
+            bad.append(number)
+    if bad:
+        shown = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
+        print(f"{path}: dropped {len(bad)} bad of {len(bad) + len(rows)} rows (rows {shown})")
+    if not rows:
+        raise UsageError(f"{path} has no {'good ' if bad else ''}rows; expected at least one.")
+    return rows
+
+
+def default_train_data() -> str:
+    """The training file used when none is named.
+
+    Raises:
+        UsageError: neither of the two default files exists.
+    """
+    for path in DEFAULT_TRAIN_DATA:
+        if Path(path).is_file():
+            return path
+    raise UsageError(f"no training data: none of {', '.join(DEFAULT_TRAIN_DATA)} exists. Pass --train_data_path FILE.")
+
+
+def read_records(path: str) -> list[Any]:
+    """The raw records of a data file, whatever its format."""
+    source = Path(path)
+    if not source.exists():
+        raise UsageError(f"no data at {path}. Pass the path of a JSON, JSONL or Parquet file, or a dataset folder.")
+    try:
+        if source.is_dir():
+            return _read_saved_dataset(source)
+        if source.suffix == ".parquet":
+            return _read_parquet(source)
+        text = source.read_text(encoding="utf-8")
+        return _parse_lines(text) if source.suffix == ".jsonl" else _parse_array(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"can't read {path}: {error}") from error
+
+
+def _read_saved_dataset(folder: Path) -> list[Any]:
+    import datasets
+
+    loaded = datasets.load_from_disk(str(folder))
+    if isinstance(loaded, datasets.DatasetDict):
+        splits = ", ".join(map(str, loaded))
+        raise ValueError(f"it holds the splits {splits}; expected one. Name the folder of one split.")
+    return [_without_nulls(record) for record in loaded.to_list()]
+
+
+def _read_parquet(source: Path) -> list[Any]:
+    import pyarrow.parquet
+
+    return [_without_nulls(record) for record in pyarrow.parquet.read_table(source).to_pylist()]
+
+
+def _without_nulls(value: Any) -> Any:
+    """Columnar formats fill keys that a record lacks with nulls; JSON records simply lack them."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _parse_array(text: str) -> list[Any]:
+    content = json.loads(text)
+    if not isinstance(content, list):
+        raise ValueError(f"found a JSON {type(content).__name__}, expected an array of rows.")
+    return content
+
+
+def _parse_lines(text: str) -> list[Any]:
+    records = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON: {error}") from error
+    return records
+
+
+def parse_row(record: Any, number: int, *, needs_golden: bool) -> Row:
+    """One record as a `Row`.
+
+    Raises:
+        BadRow: says which field is wrong, what it holds and what was expected.
+    """
+    if not isinstance(record, dict):
+        raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
+    rest = dict(record)
+    prompt = _parse_prompt(rest.pop("prompt", None))
+    golden_response = _parse_golden_response(rest.pop("golden_response", None))
+    if golden_response is None and needs_golden:
+        raise BadRow("field 'golden_response' is missing, expected a list of lines.")
+    golden_answer = _parse_golden_answer(rest.pop("golden_answer", None))
+    return Row(str(rest.pop("id", number)), prompt, golden_response, golden_answer, rest)
+
+
+def _parse_prompt(value: Any) -> list[Message]:
+    if value is None:
+        raise BadRow("field 'prompt' is missing, expected a text or a list of messages.")
+    messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        raise BadRow(
+            f"field 'prompt' is {_shortened(value)}, expected a text or a list of "
+            "{'role': …, 'content': text} messages."
+        )
+    if messages[-1]["role"] != "user":
+        raise BadRow(f"the last message of 'prompt' is of role {messages[-1]['role']!r}, expected 'user'.")
+    if not messages[-1]["content"].strip():
+        raise BadRow("field 'prompt' is empty, expected a text.")
+    return messages
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
+
+
+def _parse_golden_response(value: Any) -> str | None:
+    if value is None:
+        return None
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise BadRow(f"field 'golden_response' is {_shortened(value)}, expected a list of texts.")
+    text = "\n".join(lines)
+    if not text.strip():
+        raise BadRow("field 'golden_response' is empty, expected a list of lines.")
+    return text
+
+
+def _parse_golden_answer(value: Any) -> list[dict[str, Any]] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(_is_action(item) for item in value):
+        raise BadRow(
+            f"field 'golden_answer' is {_shortened(value)}, expected a list of "
+            "{'Action': text, 'Action_Input': text or object}."
+        )
+    return value
+
+
+def _is_action(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("Action"), str) and "Action_Input" in value
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"

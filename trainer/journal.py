@@ -1,0 +1,157 @@
+"""Files that survive a kill: an append-only journal of paid-for records, and JSON written all or nothing."""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from trainer.errors import UsageError
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` to `path` as indented UTF-8 JSON; the file is the old one or the new one, never half of it.
+
+    Raises:
+        OSError: the folder is missing, not writable or full; `path` is then as it was.
+    """
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        # A lone surrogate, which UTF-8 lacks, becomes `\\udXXX`: inside a JSON string that is its escape.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fchmod(file.fileno(), _default_mode())
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def _default_mode() -> int:
+    """What `open` would give a new file: `mkstemp` lets the owner alone read it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fingerprint(decides: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a journal's records, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+class Journal:
+    """Finished records by key, one JSON line each, on disk before `add` returns.
+
+    The first line is a header with what decides the records. A journal begun with other settings is set aside
+    under a numbered name and a new one begins; both are said on stdout. A last line that a kill tore is
+    dropped. One process at a time holds a journal.
+
+    Args:
+        path: The file; its folder must exist.
+        decides: Everything that the records depend on, as JSON values.
+
+    Raises:
+        UsageError: the folder is not writable, another process holds the journal, or it is damaged.
+
+    Attributes:
+        records: The records by key, those of earlier runs first.
+    """
+
+    def __init__(self, path: str | Path, decides: Mapping[str, Any]):
+        self.path = Path(path)
+        self.records: dict[str, Any] = {}
+        try:
+            self._file = self._open_locked()
+            self._read_or_begin(decides)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def add(self, key: str, record: Any) -> None:
+        """Append one finished record and wait until the disk has it."""
+        self.records[key] = record
+        try:
+            self._append({"key": key, "record": record})
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_locked(self) -> IO[bytes]:
+        file = open(self.path, "a+b")  # noqa: SIM115 (the journal stays open and locked until `close`)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UsageError(
+                f"another process is writing {self.path}. Wait for it to end, or name another folder."
+            ) from None
+        return file
+
+    def _read_or_begin(self, decides: Mapping[str, Any]) -> None:
+        lines = self._whole_lines()
+        header = lines[0] if lines else {}
+        if header.get("fingerprint") == fingerprint(decides):
+            self.records = {line["key"]: line["record"] for line in lines[1:]}
+            return
+        if lines:
+            self._set_aside(header.get("decides", {}), decides)
+        self._append({"fingerprint": fingerprint(decides), "decides": dict(decides)})
+        sync_folder(self.path.parent)
+
+    def _whole_lines(self) -> list[dict[str, Any]]:
+        """The file's lines as objects; bytes after the last newline are cut off the file."""
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._file.truncate(len(whole))
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise UsageError(f"{self.path} is damaged ({error}). Move it away to begin a new one.") from error
+
+    def _set_aside(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")).exists():
+            number += 1
+        os.rename(self.path, aside)
+        self._file.close()
+        self._file = self._open_locked()
+        changed = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
+        print(f"{self.path}: made with another {changed or 'header'}; set aside as {aside.name}, starting anew.")
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"can't write the journal {self.path}: {error.strerror}. Expected a writable folder with room."
+        )

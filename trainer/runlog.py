@@ -1,0 +1,174 @@
+"""The run directory: what a run was told, where it ran, what happened, what came out.
+
+`config.yaml`, `environment.json`, `metrics.jsonl`, `samples.jsonl`, `checkpoint-N/`, `scores_before.json`,
+`scores_after.json` and, written last, `summary.json`. Files are written whole (temporary name, fsync,
+rename); the two JSONL files grow by whole lines and are cut back to the checkpoint when a run is resumed.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from trainer import __version__
+from trainer.atomic import write_json, write_text
+from trainer.errors import UsageError
+from trainer.resolve import Resolved
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "openai",
+)
+
+
+class RunDirectory:
+    """One run's folder. `open` it before anything expensive."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str, resolved: Resolved) -> "RunDirectory":
+        """The folder, made if need be, with `config.yaml` in it.
+
+        Raises:
+            UsageError: it can't be written, or holds a run of other settings.
+        """
+        run = cls(Path(path))
+        run.require_writable()
+        content = configuration(resolved)
+        free = {f.name for f in dataclasses.fields(resolved.settings) if not f.metadata["decides"]}
+        run._require_same_configuration(content, may_differ=free)
+        write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return run
+
+    def require_writable(self) -> None:
+        """Make the folder and try to write there."""
+        probe = self.path / ".writable"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"can't write to the output folder {self.path}: {error.strerror}. Pass --output_dir FOLDER, or mend "
+                f"its owner: `sudo chown -R $(id -u) {self.path}`."
+            ) from error
+
+    def _require_same_configuration(self, content: dict[str, Any], may_differ: set[str]) -> None:
+        found = self._read_configuration()
+        if found is None:
+            return
+        keys = [key for key in content | found if key not in may_differ]
+        differing = [key for key in keys if content.get(key) != found.get(key)]
+        if differing:
+            key = differing[0]
+            more = f" ({len(differing) - 1} more settings differ)" if len(differing) > 1 else ""
+            raise UsageError(
+                f"{self.path} holds a run with {key}={found.get(key)!r}, this one has {content.get(key)!r}{more}. "
+                "Pass another --output_dir, or the settings of that run to go on with it."
+            )
+
+    def _read_configuration(self) -> dict[str, Any] | None:
+        try:
+            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except yaml.YAMLError as error:
+            raise UsageError(f"{self.path}/config.yaml is damaged ({error}). Pass another --output_dir.") from error
+        return content if isinstance(content, dict) else {}
+
+    def read_json(self, name: str) -> Any | None:
+        """A JSON file of the run, None if it is not there yet."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        write_json(self.path / name, content)
+
+    def is_finished(self) -> bool:
+        """Whether a run came to its end here."""
+        return (self.read_json("summary.json") or {}).get("status") == "finished"
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        _append_line(self.path / "metrics.jsonl", record)
+
+    def append_sample(self, record: dict[str, Any]) -> None:
+        """Add a line to `samples.jsonl`."""
+        _append_line(self.path / "samples.jsonl", record)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, none if it is not there yet."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps after `step`: they will be done again from the checkpoint."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            file = self.path / name
+            if file.exists():
+                lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+                write_text(file, "".join(line for line in lines if _step_of(line) <= step))
+
+
+def _append_line(file: Path, record: dict[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _step_of(line: str) -> float:
+    """The step a line tells of; a line torn by a kill belongs to no step that was saved."""
+    return json.loads(line)["step"] if line.endswith("\n") else float("inf")
+
+
+def configuration(resolved: Resolved) -> dict[str, Any]:
+    """The content of `config.yaml`: every setting but secrets, readable again by `--config`."""
+    fields = dataclasses.fields(resolved.settings)
+    shown = {f.name: getattr(resolved.settings, f.name) for f in fields if not f.metadata["secret"]}
+    return {name: value for name, value in shown.items() if value is not None} | resolved.extra
+
+
+def environment(teacher: dict[str, Any] | None) -> dict[str, Any]:
+    """The content of `environment.json`: versions, device, git commit, the served teacher's identity."""
+    gpu = torch.cuda.is_available()
+    return {
+        "trainer": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
+        "device_count": torch.cuda.device_count() if gpu else 1,
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "teacher": teacher,
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs: built into the image as GIT_COMMIT, else asked of git."""
+    if commit := os.environ.get("GIT_COMMIT"):
+        return commit
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

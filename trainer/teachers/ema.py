@@ -1,0 +1,81 @@
+"""The local teacher: an exponential moving average of the student, in float32 whatever the student trains in.
+
+In bfloat16 an update of rate 0.01 is below half a unit in the last place of most weights and rounds away,
+so the teacher would silently stay what it was.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback
+
+FILE_NAME = "teacher.safetensors"
+ADAPTER = "teacher"
+
+
+class EmaTeacher(TrainerCallback):
+    """Keeps `weights = (1 - rate) * weights + rate * student` after every optimizer step.
+
+    Args:
+        model: The module whose forward pass scores rollouts: a copy of the student, or for LoRA the student
+            itself, which then carries the teacher as a second adapter.
+        pairs: Parameter name -> (teacher's float32 parameter, student's parameter).
+        rate: Share of the student that enters at an update.
+    """
+
+    def __init__(self, model: nn.Module, pairs: dict[str, tuple[nn.Parameter, nn.Parameter]], rate: float):
+        self.model = model
+        self.pairs = pairs
+        self.rate = rate
+
+    @classmethod
+    def of_model(cls, student: nn.Module, rate: float) -> "EmaTeacher":
+        """A teacher that starts as a float32 copy of all of the student's weights."""
+        model = copy.deepcopy(student).float().requires_grad_(False).eval()
+        own = dict(model.named_parameters())
+        return cls(model, {name: (own[name], weight) for name, weight in student.named_parameters()}, rate)
+
+    @classmethod
+    def of_adapter(cls, student: PeftModel, rate: float) -> "EmaTeacher":
+        """A teacher that is a second LoRA adapter, equal to the student's at the start."""
+        active = str(student.active_adapter)
+        student.add_adapter(ADAPTER, student.peft_config[active])
+        weights = dict(student.named_parameters())
+        pairs = {}
+        for name, weight in weights.items():
+            if f".{active}." in name and "lora_" in name:
+                twin = weights[name.replace(f".{active}.", f".{ADAPTER}.")]
+                twin.data = weight.data.detach().clone().float()
+                twin.requires_grad_(False)
+                pairs[name] = (twin, weight)
+        return cls(student, pairs, rate)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move every weight towards the student's by the rate."""
+        for teacher, student in self.pairs.values():
+            teacher.lerp_(student.float(), self.rate)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Hook of the training loop: one update an optimizer step, before the step is saved."""
+        self.update()
+
+    def save(self, folder: Path) -> None:
+        """Write the float32 weights into a checkpoint folder."""
+        weights = {name: teacher.detach().cpu().contiguous() for name, (teacher, _) in self.pairs.items()}
+        save_file(weights, folder / FILE_NAME)
+
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        """Take the weights from a checkpoint folder.
+
+        Raises:
+            KeyError: the checkpoint was made with other trainable weights.
+        """
+        weights = load_file(folder / FILE_NAME)
+        for name, (teacher, _) in self.pairs.items():
+            teacher.copy_(weights[name])
