@@ -15,11 +15,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.atomic import write_json
 from trainer.config import Generate
 from trainer.dataset import Row, load_rows, parse_row
 from trainer.demonstrations import REFUSED, Progress, reason_to_reject, row_seed, run_bounded, run_until_stopped
 from trainer.errors import TeacherError, UsageError
-from trainer.journal import Journal, write_json
+from trainer.journal import Journal
 from trainer.preflight import identify
 from trainer.resolve import Resolved, normalize_url
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
@@ -87,6 +88,8 @@ def run(resolved: Resolved) -> int:
 def prompts_of(settings: Generate) -> list[Row] | None:
     """The different prompts of `--prompts` in a seeded order; None if the teacher writes them.
 
+    A golden response in the file is not shown to the teacher: the teacher's answer takes its place.
+
     Raises:
         UsageError: bad data, or fewer prompts than rows asked for.
     """
@@ -120,7 +123,7 @@ def claim_folder(out_dir: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"can't make the folder {folder}: {error.strerror}. Pass a writable --out_dir.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"the folder {folder} isn't writable. Pass a writable --out_dir.")
     for name in (TRAIN_FILE, EVAL_FILE):
         if (folder / name).exists() and not (folder / JOURNAL).exists():
@@ -193,8 +196,9 @@ class Factory:
             with Progress(self.wanted, "generate") as progress:
 
                 async def work(number: int) -> None:
+                    candidate = self._remembered(number) or await self._made(client, number)
                     before = len(self.first_of)
-                    self._settle(number, self._remembered(number) or await self._made(client, number))
+                    self._settle(number, candidate)
                     progress.advance(len(self.first_of) - before)
 
                 await run_bounded(work, range(self.limit), self._room)
@@ -219,9 +223,7 @@ class Factory:
         """Candidate `number`, in the journal; a refused one is not, since asking again costs nothing."""
         row = self.prompts[number] if self.prompts is not None else self._commission(number)
         try:
-            candidate = await (
-                self._answer(client, number, row) if self.prompts is not None else self._write(client, number, row)
-            )
+            candidate = await (self._write if self.prompts is None else self._answer)(client, number, row)
         except RequestRefused as refusal:
             self.refusal = self.refusal or str(refusal)
             return Candidate(row, REFUSED)

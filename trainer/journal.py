@@ -1,55 +1,16 @@
-"""Files that survive a kill: an append-only journal of paid-for records, and JSON written all or nothing."""
+"""An append-only journal of paid-for records, which survives a kill at any moment."""
 
 import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from trainer.atomic import sync
 from trainer.errors import UsageError
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` to `path` as indented UTF-8 JSON; the file is the old one or the new one, never half of it.
-
-    Raises:
-        OSError: the folder is missing, not writable or full; `path` is then as it was.
-    """
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        # A lone surrogate, which UTF-8 lacks, becomes `\\udXXX`: inside a JSON string that is its escape.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fchmod(file.fileno(), _default_mode())
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
-
-
-def _default_mode() -> int:
-    """What `open` would give a new file: `mkstemp` lets the owner alone read it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def fingerprint(decides: Mapping[str, Any]) -> str:
@@ -123,7 +84,7 @@ class Journal:
         if lines:
             self._set_aside(header.get("decides", {}), decides)
         self._append({"fingerprint": fingerprint(decides), "decides": dict(decides)})
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
 
     def _whole_lines(self) -> list[dict[str, Any]]:
         """The file's lines as objects; bytes after the last newline are cut off the file."""

@@ -35,7 +35,8 @@ class EpochSeededSampler(RepeatSampler):
     """TRL's sampler with an order that depends on the seed and the epoch alone, so that resuming finds it again."""
 
     def set_epoch(self, epoch: int) -> None:
-        self.generator.manual_seed((self.seed or 0) + epoch)
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class SelfDistillationTrainer(WholeCheckpoints, SDFTTrainer):

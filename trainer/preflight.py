@@ -48,8 +48,9 @@ def run(resolved: Resolved) -> int:
         Stopped: SIGINT or SIGTERM.
     """
     settings: Check = resolved.settings
+    client = client_for(settings)
     print(_environment(), flush=True)
-    findings = run_until_stopped(_check(client_for(settings), settings), "stopped before the checks were done.")
+    findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
     return TeacherError.exit_code if any(finding.mark == FAIL for finding in findings) else 0
 
 

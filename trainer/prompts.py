@@ -108,8 +108,16 @@ class PromptEncoder:
             if len(ids) <= self.context_room:
                 return Prompt(ids, keep < len(token_ids))
             keep -= len(ids) - self.context_room
+        raise self._no_room(row)
+
+    def check_room(self, row: Row) -> None:
+        """Raise UsageError unless the row's prompt leaves room for a demonstration of at least one token."""
+        if len(self.render(with_demonstration(row.prompt, "", self.template))) >= self.context_room:
+            raise self._no_room(row)
+
+    def _no_room(self, row: Row) -> UsageError:
         bare = len(self.render(with_demonstration(row.prompt, "", self.template)))
-        raise UsageError(
+        return UsageError(
             f"row {row.id}: its prompt in the demonstration template has {bare} tokens before any demonstration; "
             f"the model's context leaves room for {self.context_room}. Shorten the prompt, lower "
             "--max_completion_length, or use a model with a longer context."

@@ -30,6 +30,8 @@ def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
     name = settings.model_name_or_path
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=settings.local_files_only, padding_side="left")
+        if not tokenizer("a text")["input_ids"]:
+            raise ValueError("transformers made one without a vocabulary, as it does where it finds no file.")
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"no tokenizer at {name!r}: {_first_line(error)} Expected tokenizer.json beside the weights; "

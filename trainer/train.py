@@ -79,6 +79,9 @@ def read_inputs(resolved: Resolved) -> Inputs:
         )
     window = context_window(settings)
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    if settings.objective == "sdft":
+        for row in train_rows:
+            encoder.check_room(row)
     arguments = training_arguments(resolved)
     teacher = require_teacher(settings) if by_teacher else None
     return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, teacher)

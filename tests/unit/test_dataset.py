@@ -11,8 +11,16 @@ from trainer.dataset import Row, load_rows, parse_row
 from trainer.errors import UsageError
 
 RECORDS = [
-    {"prompt": "one?", "golden_response": ["Action: a", "Action_Input: {}"], "golden_answer": [{"Action": "a", "Action_Input": "{}"}]},
-    {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "two?"}], "golden_response": ["2"], "id": "b"},
+    {
+        "prompt": "one?",
+        "golden_response": ["Action: a", "Action_Input: {}"],
+        "golden_answer": [{"Action": "a", "Action_Input": "{}"}],
+    },
+    {
+        "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "two?"}],
+        "golden_response": ["2"],
+        "id": "b",
+    },
 ]
 
 
@@ -24,13 +32,19 @@ def write(tmp_path, name, records):
 
 
 def test_json_jsonl_parquet_and_a_saved_dataset_give_the_same_rows(tmp_path):
-    plain = [{"prompt": "one?", "golden_response": ["1", "2"], "id": "a"}, {"prompt": "two?", "golden_response": ["3"], "id": "b"}]
+    plain = [
+        {"prompt": "one?", "golden_response": ["1", "2"], "id": "a"},
+        {"prompt": "two?", "golden_response": ["3"], "id": "b"},
+    ]
     table = datasets.Dataset.from_list(plain)
     table.to_parquet(tmp_path / "rows.parquet")
     table.save_to_disk(tmp_path / "saved")
     paths = [write(tmp_path, "rows.json", plain), write(tmp_path, "rows.jsonl", plain)]
     paths += [str(tmp_path / "rows.parquet"), str(tmp_path / "saved")]
-    expected = [Row("a", [{"role": "user", "content": "one?"}], "1\n2"), Row("b", [{"role": "user", "content": "two?"}], "3")]
+    expected = [
+        Row("a", [{"role": "user", "content": "one?"}], "1\n2"),
+        Row("b", [{"role": "user", "content": "two?"}], "3"),
+    ]
     for path in paths:
         assert load_rows(path) == expected
 
@@ -77,7 +91,10 @@ def test_a_row_without_golden_response_is_good_where_none_is_needed(tmp_path):
     assert load_rows(write(tmp_path, "rows.json", [{"prompt": "x"}]), needs_golden=False)[0].golden_response is None
 
 
-@pytest.mark.parametrize(("name", "text"), [("empty.json", "[]"), ("torn.json", '[{"prompt"'), ("object.json", "{}"), ("lines.jsonl", "{}\nx")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("empty.json", "[]"), ("torn.json", '[{"prompt"'), ("object.json", "{}"), ("lines.jsonl", "{}\nx")],
+)
 def test_an_empty_or_unreadable_file_is_an_error_that_names_it(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=name):
@@ -94,8 +111,15 @@ TEXTS = st.text(min_size=1).filter(str.strip)
 
 @given(
     st.fixed_dictionaries(
-        {"id": TEXTS, "prompt": TEXTS, "golden_response": st.lists(st.text(), min_size=1).filter(lambda lines: "".join(lines).strip())},
-        optional={"golden_answer": st.lists(st.fixed_dictionaries({"Action": TEXTS, "Action_Input": TEXTS})), "skill": TEXTS},
+        {
+            "id": TEXTS,
+            "prompt": TEXTS,
+            "golden_response": st.lists(st.text(), min_size=1).filter(lambda lines: "".join(lines).strip()),
+        },
+        optional={
+            "golden_answer": st.lists(st.fixed_dictionaries({"Action": TEXTS, "Action_Input": TEXTS})),
+            "skill": TEXTS,
+        },
     )
 )
 def test_a_row_written_and_read_again_is_the_same_row(record):

@@ -23,7 +23,9 @@ def test_the_command_line_wins_over_the_file_the_file_over_the_environment_and_t
     assert origins == ["command line", f"file {file}", "SDFT_SAVE_STEPS", "default"]
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8000", "localhost:8000", "http://localhost:8000/v1/", "localhost:8000/"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000", "localhost:8000", "http://localhost:8000/v1/", "localhost:8000/"]
+)
 def test_the_first_positional_argument_is_the_teachers_url_in_any_common_spelling(url):
     assert resolve("train", [url, "--seed", "1"], {}).settings.vllm_server_base_url == "http://localhost:8000"
     assert normalize_url("https://teacher.example/v1") == "https://teacher.example"

@@ -89,7 +89,7 @@ class TeacherClient:
         max_concurrency: int = 16,
         patience: float = 120.0,
     ):
-        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        if not _is_http_url(base_url):
             raise UsageError(f"the teacher's base URL is {base_url!r}; expected one like http://localhost:8000.")
         if max_concurrency < 1:
             raise UsageError(f"found a maximum concurrency of {max_concurrency}; expected 1 or more.")
@@ -313,6 +313,14 @@ def _out_of_patience(seconds: float) -> Callable[[RetryCallState], bool]:
         return failures[-1] + state.upcoming_sleep - failures[0] > seconds
 
     return stop
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        return False
 
 
 def _header_safe(key: str) -> str:

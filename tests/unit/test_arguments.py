@@ -1,0 +1,69 @@
+"""Our settings as TRL's arguments: the published values, the user's own, and refusals."""
+
+import pytest
+
+from trainer.arguments import training_arguments
+from trainer.errors import UsageError
+from trainer.resolve import resolve
+
+
+def arguments(*argv, tmp="outputs/none"):
+    return training_arguments(resolve("train", ["--output_dir", tmp, *argv], {}))
+
+
+def test_the_defaults_are_the_published_ones():
+    values = arguments()
+    assert (values.distillation_alpha, values.distillation_mode) == (0.0, "full_logits")
+    assert (values.teacher_model_kind, values.teacher_update_rate, values.teacher_sync_steps) == ("ema", 0.01, 1)
+    assert (values.num_loss_tokens_to_skip, values.num_generations, values.temperature) == (3, 1, 1.0)
+    assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == (1, 32)
+    assert (values.learning_rate, values.lr_scheduler_type, values.warmup_steps) == (2e-5, "cosine", 0.1)
+    assert values.max_completion_length == 1024
+    assert not values.trust_remote_code and values.report_to == []
+
+
+def test_any_further_training_argument_is_passed_on_with_its_type():
+    values = arguments("--weight_decay", "0.1", "--logging_steps", "5", "--bf16", "false", "--gradient_checkpointing")
+    assert (values.weight_decay, values.logging_steps, values.bf16) == (0.1, 5, False)
+    assert values.gradient_checkpointing is True
+
+
+@pytest.mark.parametrize(
+    ("argv", "steps"),
+    [
+        (["--num_prompts_per_batch", "8", "--per_device_train_batch_size", "4"], 2),
+        (["--num_prompts_per_batch", "8", "--num_generations", "4", "--per_device_train_batch_size", "2"], 16),
+        (["--gradient_accumulation_steps", "5"], 5),
+    ],
+)
+def test_a_step_has_the_asked_number_of_prompts_however_it_is_split(argv, steps):
+    assert arguments(*argv).gradient_accumulation_steps == steps
+
+
+def test_two_ways_of_saying_the_size_of_a_step_at_once_are_an_error():
+    with pytest.raises(UsageError, match="say the same"):
+        arguments("--num_prompts_per_batch", "8", "--gradient_accumulation_steps", "8")
+    with pytest.raises(UsageError, match="can't be split into micro-batches of 3"):
+        arguments("--num_prompts_per_batch", "8", "--per_device_train_batch_size", "3")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--wieght_decay", "1"], "Did you mean 'weight_decay'"),
+        (["--lerning_rate", "1"], "Did you mean 'learning_rate'"),
+        (["--distillation_alpha", "1"], "use --alpha"),
+        (["--weight_decay", "much"], "weight_decay"),
+        (["--lr_scheduler_type", "zigzag"], "zigzag"),
+        (["--trust_remote_code"], "is not passed on"),
+    ],
+)
+def test_an_argument_that_trl_does_not_take_is_a_usage_error(argv, words, capsys):
+    with pytest.raises(UsageError, match=words):
+        arguments(*argv)
+
+
+def test_supervised_objectives_get_supervised_arguments():
+    values = arguments("--objective", "sft")
+    assert type(values).__name__ == "SFTConfig"
+    assert values.max_length is None and values.gradient_accumulation_steps == 32

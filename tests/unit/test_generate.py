@@ -1,0 +1,288 @@
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_teacher import FakeTeacher, Fault, echo, error
+from tenacity import wait_none
+
+from trainer.dataset import load_rows
+from trainer.errors import Stopped, TeacherError, UsageError
+from trainer.generate import identity_of, run
+from trainer.resolve import resolve
+from trainer.teachers import client as client_module
+
+FILES = ("train_data.json", "eval_data.json")
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "BACKOFF", wait_none())
+
+
+def generate(url: str, out_dir: Path, **flags: Any) -> int:
+    flags = {"base_url": url, "out_dir": out_dir, "train_samples": 12, "eval_samples": 4, **flags}
+    return run(resolve("generate", [word for key, value in flags.items() for word in (f"--{key}", str(value))], {}))
+
+
+def prompt_file(folder: Path, count: int = 24, **extra: Any) -> Path:
+    rows = [{"prompt": f"Question {n}?", "id": f"q{n}", **extra} for n in range(count)]
+    path = folder / "prompts.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def written(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return json.loads((folder / name).read_text())
+
+
+def imaginative(body: dict[str, Any]) -> Any:
+    """Writes one of 40 prompts, in changing case and spacing, cuts some answers, and takes its time."""
+    time.sleep(random.random() / 200)
+    asked = body["messages"][-1]["content"]
+    if asked.startswith("Write one "):
+        number = body["seed"] % 40
+        return f'"Tell   me about THING {number}."' if body["seed"] % 2 else f"Tell me about thing {number}."
+    return (echo(body), "length") if body["seed"] % 5 == 0 else f"First line of {asked.split()[-1]}\n{body['seed']}"
+
+
+def test_both_files_have_the_asked_numbers_of_rows_in_the_data_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("16 rows, ")
+    assert said.err.splitlines()[-1].startswith("generate: 16/16 rows")
+    assert [len(load_rows(str(tmp_path / name))) for name in FILES] == [12, 4]
+    row = rows_of(tmp_path, "train_data.json")[0]
+    assert row["golden_response"][0].startswith("First line")
+    assert {"topic", "task", "difficulty"} <= row.keys()
+
+
+def test_no_prompt_occurs_twice_within_or_across_the_files_whatever_its_case_and_spacing(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path) == 0
+    prompts = [identity_of(row) for name in FILES for row in load_rows(str(tmp_path / name))]
+    assert len(set(prompts)) == len(prompts) == 16
+
+
+def test_the_files_are_the_same_bytes_at_any_concurrency(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        for concurrency in (1, 3, 16):
+            assert generate(teacher.url, tmp_path / str(concurrency), max_concurrency=concurrency) == 0
+    assert written(tmp_path / "1") == written(tmp_path / "3") == written(tmp_path / "16")
+
+
+@pytest.mark.parametrize("survived", [1, 20])
+def test_a_run_continued_after_its_teacher_died_gives_the_files_of_an_unbroken_run(tmp_path: Path, survived: int):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path / "unbroken")
+        whole = len(teacher.chats)
+
+    answered = []
+
+    def dying(body: dict[str, Any]) -> Any:
+        answered.append(1)
+        return Fault(503, "dead") if len(answered) > survived else imaginative(body)
+
+    with FakeTeacher(dying) as teacher, pytest.raises(TeacherError, match="503 dead"):
+        generate(teacher.url, tmp_path / "broken", teacher_patience=0.05)
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path / "broken") == 0
+        # What was in flight when the teacher died may be asked again, nothing else.
+        assert len(teacher.chats) <= whole - survived + 2 * 16
+    assert written(tmp_path / "broken") == written(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_with_exit_code_4_and_the_same_command_continues(
+    tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+):
+    prompts = prompt_file(tmp_path)
+    before = signal.getsignal(number)
+
+    def interrupting(body: dict[str, Any]) -> str:
+        if len(teacher.chats) == 8:
+            os.kill(os.getpid(), number)
+        return echo(body)
+
+    with FakeTeacher(interrupting) as teacher:
+        with pytest.raises(Stopped, match="the same command continues") as raised:
+            generate(teacher.url, tmp_path / "out", prompts=prompts, max_concurrency=2)
+        assert raised.value.exit_code == 4
+        assert signal.getsignal(number) == before
+        assert not (tmp_path / "out" / "train_data.json").exists()
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, max_concurrency=2) == 0
+        assert len(teacher.chats) <= 16 + 2
+        generate(teacher.url, tmp_path / "unbroken", prompts=prompts)
+    assert written(tmp_path / "out") == written(tmp_path / "unbroken")
+    assert "from the journal" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_repeated_without_a_request_and_may_be_enlarged(tmp_path: Path):
+    prompts = prompt_file(tmp_path)
+    with FakeTeacher() as teacher:
+        generate(teacher.url, tmp_path / "out", prompts=prompts)
+        first = [rows_of(tmp_path / "out", name) for name in FILES]
+        generate(teacher.url, tmp_path / "out", prompts=prompts)
+        assert len(teacher.chats) == 16
+        generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=20)
+        assert len(teacher.chats) == 24
+    assert rows_of(tmp_path / "out", "eval_data.json") == first[1]
+    assert rows_of(tmp_path / "out", "train_data.json")[:12] == first[0]
+
+
+def test_another_seed_sets_the_journal_aside_and_gives_other_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    prompts = prompt_file(tmp_path)
+    with FakeTeacher() as teacher:
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=1)
+        first = written(tmp_path / "out")
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=2)
+    assert written(tmp_path / "out") != first
+    assert "made with another prompts, seed; set aside as generate.journal.1.jsonl" in capsys.readouterr().out
+
+
+def test_further_keys_of_a_prompt_file_are_carried_and_its_golden_responses_replaced(tmp_path: Path):
+    golden = [{"Action": "look_up", "Action_Input": {"city": "Rome"}}]
+    prompts = prompt_file(tmp_path, golden_answer=golden, golden_response=["old"], level={"deep": [1]})
+    with FakeTeacher(lambda body: 'Thought: x\nAction: look_up\nAction_Input: {"city": "Rome"}') as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts) == 0
+    for row in rows_of(tmp_path / "out", "train_data.json"):
+        assert row["golden_answer"] == golden
+        assert row["level"] == {"deep": [1]}
+        assert row["prompt"] == f"Question {row['id'][1:]}?"
+        assert row["golden_response"] == ["Thought: x", "Action: look_up", 'Action_Input: {"city": "Rome"}']
+
+
+def test_answers_that_contradict_are_empty_cut_or_refused_are_dropped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    prompts = prompt_file(tmp_path, count=24, golden_answer=[{"Action": "go", "Action_Input": "north"}])
+    bad: dict[str, Any] = {
+        "Question 0?": "Action: go\nAction_Input: south",
+        "Question 1?": "Action: stay\nAction_Input: north",
+        "Question 2?": "<think>Action: go",
+        "Question 3?": ("Action: go\nAction_Input: north", "length"),
+        "Question 4?": Fault(400, error("prompt too long", 400)),
+    }
+    with FakeTeacher(
+        lambda body: bad.get(body["messages"][0]["content"], "Action: go\nAction_Input: north")
+    ) as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=15, eval_samples=4) == 0
+        ids = {row["id"] for name in FILES for row in rows_of(tmp_path / "out", name)}
+        assert ids == {f"q{n}" for n in range(5, 24)}
+        said = capsys.readouterr().out
+        assert "19 rows, 5 dropped (2 contradicting golden_answer, 1 empty, 1 refused, 1 truncated)" in said
+        assert "24 requests" in said
+
+        with pytest.raises(
+            TeacherError, match=r"19 rows were good and are written, expected 20;.*prompt too long"
+        ) as raised:
+            generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=16, eval_samples=4)
+        assert raised.value.exit_code == 3
+        assert [len(rows_of(tmp_path / "out", name)) for name in FILES] == [15, 4]
+
+
+def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_number_of_requests(tmp_path: Path):
+    with FakeTeacher(lambda body: "always the same") as teacher:
+        with pytest.raises(
+            TeacherError, match="1 rows were good and are written, expected 16; 64 candidates"
+        ) as raised:
+            generate(teacher.url, tmp_path)
+        assert raised.value.exit_code == 3
+        assert len(teacher.chats) <= 128
+    assert len(rows_of(tmp_path, "eval_data.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"train_samples": 30}, "24 rows with 24 different prompts; expected 34"),
+        ({"prompts": "missing.json"}, "no data at missing.json"),
+        ({"base_url": "ftp://x"}, "expected one like"),
+    ],
+)
+def test_impossible_settings_are_usage_errors_before_any_request(tmp_path: Path, flags: dict[str, Any], message: str):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match=message):
+            generate(**{"url": teacher.url, "out_dir": tmp_path / "out", "prompts": prompt_file(tmp_path), **flags})
+        assert teacher.requests == []
+
+
+def test_a_prompt_that_occurs_twice_in_the_file_counts_once(tmp_path: Path):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps([{"prompt": "What is  IT?"}, {"prompt": "what is it?"}, {"prompt": "Why?"}]))
+    with FakeTeacher() as teacher, pytest.raises(UsageError, match="3 rows with 2 different prompts; expected 3"):
+        generate(teacher.url, tmp_path / "out", prompts=path, train_samples=2, eval_samples=1)
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error_before_any_request(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="Pass a writable --out_dir"):
+            generate(teacher.url, tmp_path / "file" / "out")
+        assert teacher.requests == []
+
+
+@pytest.fixture
+def read_only_folder() -> Iterator[Path]:
+    """A folder that the test can't write to; root, who can write anywhere, becomes somebody else."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.rmdir()
+
+
+def test_a_folder_that_is_not_writable_is_a_usage_error_before_any_request(read_only_folder: Path):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="isn't writable"):
+            generate(teacher.url, read_only_folder)
+        assert teacher.requests == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_data_that_generate_did_not_make_is_never_overwritten(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("[]")
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="was not made by `generate`"):
+            generate(teacher.url, tmp_path)
+        assert teacher.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_context_without_room_for_a_prompt_is_a_teacher_error_before_any_chat(tmp_path: Path):
+    with FakeTeacher(max_model_len=512) as teacher:
+        with pytest.raises(TeacherError, match="Lower --max_tokens"):
+            generate(teacher.url, tmp_path, max_tokens=512)
+        assert teacher.chats == []
+
+
+def test_the_sampling_settings_reach_the_teacher_and_each_request_has_a_seed_of_its_own(tmp_path: Path):
+    with FakeTeacher() as teacher:
+        flags = {
+            "prompts": prompt_file(tmp_path),
+            "temperature": 0.25,
+            "max_tokens": 99,
+            "api_key": "k",
+            "model": "glm-4.7",
+        }
+        generate(teacher.url, tmp_path / "out", **flags)
+    assert {(r.body["temperature"], r.body["max_tokens"], r.authorization) for r in teacher.chats} == {
+        (0.25, 99, "Bearer k")
+    }
+    assert len({r.body["seed"] for r in teacher.chats}) == 16
