@@ -13,9 +13,7 @@ SEED, TRAIN_ROWS, EVAL_ROWS, SAMPLE_ROWS = 20, 2200, 300, 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=HERE, help="folder for the files (default: beside this script)"
-    )
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the files (default: beside this script)")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     train, evaluation = splits(SEED, TRAIN_ROWS, EVAL_ROWS)

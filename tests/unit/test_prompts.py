@@ -36,7 +36,7 @@ def test_earlier_messages_stay_as_they_are():
 
 @pytest.mark.parametrize("template", ["", "{prompt}", "{demonstration}{prompt}", "{prompt}{prompt}{demonstration}"])
 def test_a_template_without_its_two_places_in_order_is_an_error(template):
-    with pytest.raises(UsageError, match="expected one {prompt} and after it one {demonstration}"):
+    with pytest.raises(UsageError, match=r"expected one \{prompt\} and after it one \{demonstration\}"):
         check_template(template)
 
 

@@ -95,6 +95,9 @@ def test_every_setting_is_shown_with_its_origin():
 
 @pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["generate", "--help"]])
 def test_help_answers_without_importing_torch(argv):
-    code = f"import sys\nfrom trainer.__main__ import main\ntry:\n    main({argv!r})\nfinally:\n    assert 'torch' not in sys.modules"
+    code = (
+        f"import sys\nfrom trainer.__main__ import main\n"
+        f"try:\n    main({argv!r})\nfinally:\n    assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: python -m trainer" in done.stdout

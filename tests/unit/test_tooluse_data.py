@@ -59,9 +59,7 @@ MONTH = f"({'|'.join(MONTHS)})"
 ISO_DATE = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
 DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{MONTH} (\d{{4}})\b")
 MONTH_FIRST = re.compile(rf"\b{MONTH} (\d{{1,2}}), (\d{{4}})\b")
-CLOCK = re.compile(
-    r"(?<![\d:])(\d{1,2})(?::(\d\d))? ?(am\b|pm\b|AM\b|PM\b|in the morning|in the afternoon)?(?!:?\d)"
-)
+CLOCK = re.compile(r"(?<![\d:])(\d{1,2})(?::(\d\d))? ?(am\b|pm\b|AM\b|PM\b|in the morning|in the afternoon)?(?!:?\d)")
 
 
 def load(name: str) -> list[dict]:
@@ -150,9 +148,7 @@ def test_the_shipped_files_are_byte_for_byte_what_the_script_writes(tmp_path):
     subprocess.run(command, check=True, capture_output=True, env=environment)
     assert {path.name for path in tmp_path.iterdir()} == set(SHIPPED)
     for name in SHIPPED:
-        assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), (
-            f"{name}: run data/tooluse_data/make.py"
-        )
+        assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), f"{name}: run data/tooluse_data/make.py"
 
 
 def test_there_are_as_many_rows_and_tools_as_promised():
@@ -229,9 +225,7 @@ def test_the_golden_response_parses_to_exactly_the_golden_answer():
 def test_every_golden_value_is_stated_in_the_request():
     for row in ROWS:
         for schema, value in golden_leaves(row):
-            assert is_stated(schema, value, request_of(row)), (
-                f"{row['id']}: {value!r} not in {request_of(row)}"
-            )
+            assert is_stated(schema, value, request_of(row)), f"{row['id']}: {value!r} not in {request_of(row)}"
 
 
 def test_lists_of_names_keep_the_order_of_the_request():

@@ -115,8 +115,7 @@ ERRANDS = (
         (
             "I'm on my way home. The {1.room} should be heated to {1.celsius} first, and then the lights "
             "in the same room set to {2.brightness}.",
-            "Make the {1.room} cosy: first {1.celsius} on the thermostat, then the lights in there at "
-            "{2.brightness}.",
+            "Make the {1.room} cosy: first {1.celsius} on the thermostat, then the lights in there at {2.brightness}.",
         ),
         {"room": "room"},
     ),
@@ -188,10 +187,7 @@ ERRANDS = (
     Errand(
         "create_issue",
         "post_to_channel",
-        (
-            "Open an issue with the title {1.title} in {1.repository}. After that, post {2.text} to "
-            "{2.channel}.",
-        ),
+        ("Open an issue with the title {1.title} in {1.repository}. After that, post {2.text} to {2.channel}.",),
     ),
     Errand(
         "resize_image",

@@ -277,9 +277,7 @@ CLOCK_FORMS = (
     lambda hour, minute: _twelve_hours(hour, minute, "am", "pm"),
     lambda hour, minute: _twelve_hours(hour, minute, "AM", "PM"),
     lambda hour, minute: (
-        _twelve_hours(hour, minute, "in the morning", "in the afternoon")
-        if hour < 18
-        else f"{hour:02}:{minute:02}"
+        _twelve_hours(hour, minute, "in the morning", "in the afternoon") if hour < 18 else f"{hour:02}:{minute:02}"
     ),
 )
 

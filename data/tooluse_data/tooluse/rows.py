@@ -33,8 +33,7 @@ class Writer:
     def rows(self, split: str, count: int, needed: Sequence[Tool], offered: Sequence[Tool]) -> list[dict]:
         """`count` rows that need the tools of `needed` in turn and offer tools of `offered`."""
         return [
-            self._row(f"{split}-{number:04}", needed[number % len(needed)], needed, offered)
-            for number in range(count)
+            self._row(f"{split}-{number:04}", needed[number % len(needed)], needed, offered) for number in range(count)
         ]
 
     def _row(self, name: str, tool: Tool, needed: Sequence[Tool], offered: Sequence[Tool]) -> dict:

@@ -136,11 +136,7 @@ def told(errand: Errand, first: Tool, second: Tool, rng: Random) -> Request:
     second_facts = draw_all(second.parameters, rng, style)
     second_facts |= {name: facts[source] for name, source in errand.shared.items()}
     calls = (Call(first, facts, frozenset()), Call(second, second_facts, frozenset()))
-    words = {
-        f"{step}.{name}": fact.words
-        for step, call in enumerate(calls, 1)
-        for name, fact in call.facts.items()
-    }
+    words = {f"{step}.{name}": fact.words for step, call in enumerate(calls, 1) for name, fact in call.facts.items()}
     return Request(dressed([sentence(fill(rng.choice(errand.stories), words))], calls[0], rng), calls)
 
 

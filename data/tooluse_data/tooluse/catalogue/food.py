@@ -67,8 +67,7 @@ TOOLS = (
             "Table at {restaurant}, {date}, {time}, {party_size}.",
             "It's our anniversary and I promised dinner at {restaurant}. A table at {time} on {date}, "
             "please; it will be {party_size}.",
-            "We are {party_size} and want to eat at {restaurant} on {date}. Please reserve a table for "
-            "{time}.",
+            "We are {party_size} and want to eat at {restaurant} on {date}. Please reserve a table for {time}.",
             "Does {restaurant} take bookings? If so: {party_size}, {date}, {time}. Go ahead and reserve.",
         ),
         goal=("a table at {restaurant}", "a restaurant reservation for {party_size}"),
@@ -126,9 +125,7 @@ TOOLS = (
             may(
                 "diet",
                 "Diet to respect",
-                choice(
-                    {"gluten_free": ["gluten-free"], "low_fat": ["low in fat"], "low_salt": ["low in salt"]}
-                ),
+                choice({"gluten_free": ["gluten-free"], "low_fat": ["low in fat"], "low_salt": ["low in salt"]}),
                 "It has to be {diet}.",
                 "I want something {diet}.",
             ),

@@ -67,10 +67,8 @@ TOOLS = (
         ),
         say=(
             "Appointment: {patient}, {specialty}, {date}, {time}.",
-            "{patient} should see {specialty}. The practice has an opening on {date} at {time}, please "
-            "book that.",
-            "I have been putting this off: {patient} needs an appointment with {specialty}. {date}, {time} "
-            "it is.",
+            "{patient} should see {specialty}. The practice has an opening on {date} at {time}, please book that.",
+            "I have been putting this off: {patient} needs an appointment with {specialty}. {date}, {time} it is.",
             "At {time} on {date}, {patient} could go to {specialty}. Please make the appointment.",
         ),
         goal=("an appointment for {patient}", "a visit to {specialty}"),
@@ -201,8 +199,7 @@ TOOLS = (
         ),
         say=(
             "Refill for {patient}: {medicine}, {strength_mg}, {tablets}.",
-            "{patient} is running out of {medicine}. The tablets are {strength_mg} each, and we need "
-            "{tablets}.",
+            "{patient} is running out of {medicine}. The tablets are {strength_mg} each, and we need {tablets}.",
             "The doctor agreed that {patient} keeps taking {medicine}, {strength_mg} per tablet. Please "
             "order {tablets}.",
             "{tablets} of {medicine}, strength {strength_mg}, patient {patient}: please refill.",

@@ -37,8 +37,7 @@ TOOLS = (
         ),
         say=(
             "Thermostat, {room}, {celsius}.",
-            "Everyone in the {room} wears a scarf. {celsius} would be about right, please set the "
-            "thermostat.",
+            "Everyone in the {room} wears a scarf. {celsius} would be about right, please set the thermostat.",
             "I'd like {celsius} in the {room}.",
             "Visitors will sit in the {room} later. Its temperature should be {celsius}.",
         ),
@@ -202,9 +201,7 @@ TOOLS = (
                     }
                 ),
             ),
-            need(
-                "celsius", "Water temperature in degrees Celsius", measure(20, 60, 10, "{} degrees Celsius")
-            ),
+            need("celsius", "Water temperature in degrees Celsius", measure(20, 60, 10, "{} degrees Celsius")),
             need("spin_rpm", "Spin speed in turns per minute", measure(400, 1400, 200, "{} rpm")),
             may(
                 "finish_at",

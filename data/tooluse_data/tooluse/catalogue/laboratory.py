@@ -48,8 +48,7 @@ TOOLS = (
             "{instrument}, {researcher}, {date}, {start}, {hours}.",
             "{researcher} has samples that will not keep. Please reserve the {instrument} on {date} at "
             "{start}; it takes {hours}.",
-            "On {date} the {instrument} should be kept free for {researcher}, starting at {start} for "
-            "{hours}.",
+            "On {date} the {instrument} should be kept free for {researcher}, starting at {start} for {hours}.",
         ),
         goal=("time on the {instrument}", "the {instrument} for {researcher}"),
         aside="Someone has drawn a face on the ice machine.",
@@ -88,8 +87,7 @@ TOOLS = (
         ),
         say=(
             "Sample {sample}: {material}, {volume_ml}, {storage}.",
-            "I have just put {volume_ml} of {material} into {storage}. Please register it as sample "
-            "{sample}.",
+            "I have just put {volume_ml} of {material} into {storage}. Please register it as sample {sample}.",
             "You will find sample {sample} in {storage}. It is {volume_ml} of {material} and still has to "
             "be registered.",
         ),
@@ -168,8 +166,7 @@ TOOLS = (
         ),
         say=(
             "{incubator}: {samples}, {conditions}, {hours}.",
-            "The plates are in {incubator} and labelled {samples}. Please start it at {conditions} for "
-            "{hours}.",
+            "The plates are in {incubator} and labelled {samples}. Please start it at {conditions} for {hours}.",
             "{samples} need {hours} at {conditions}. Use {incubator}.",
         ),
         goal=("{hours} in {incubator}", "an incubation at {conditions}"),

@@ -124,9 +124,7 @@ TOOLS = (
             need("date", "Day", day()),
             need("time", "Start of the show", clock(14, 22)),
             need("tickets", "Tickets by category", TICKETS),
-            may(
-                "row", "Letter of the row", code("@"), "Row {row}, please.", "We'd like to sit in row {row}."
-            ),
+            may("row", "Letter of the row", code("@"), "Row {row}, please.", "We'd like to sit in row {row}."),
         ),
         do=(
             "book {tickets} for {film} at the {cinema} cinema on {date} at {time}",
@@ -169,8 +167,7 @@ TOOLS = (
             "I won't be home when {channel} shows {programme}. It starts at {start} on {date} and runs for "
             "{minutes}. Please record it.",
             "Could the recorder catch {programme}? Channel {channel}, {date}, {start}, length {minutes}.",
-            "{programme} is on television on {date}: {channel}, {start}, lasting {minutes}. I want it "
-            "recorded.",
+            "{programme} is on television on {date}: {channel}, {start}, lasting {minutes}. I want it recorded.",
         ),
         goal=("a recording of {programme}", "{programme} on {channel}"),
         aside="The remote control hides between the cushions.",

@@ -122,10 +122,8 @@ TOOLS = (
         ),
         say=(
             "Bill {bill_number}, {company}, {amount} {currency}: pay.",
-            "{company} has sent a second notice about bill {bill_number}. It is {amount} {currency}; "
-            "please pay it.",
-            "There is a bill from {company} on my desk, {amount} {currency}, number {bill_number}. Please "
-            "pay it.",
+            "{company} has sent a second notice about bill {bill_number}. It is {amount} {currency}; please pay it.",
+            "There is a bill from {company} on my desk, {amount} {currency}, number {bill_number}. Please pay it.",
             "Could you take care of {amount} {currency} for {company}? The bill number is {bill_number}.",
         ),
         goal=("the payment of bill {bill_number}", "a payment to {company}"),
@@ -154,10 +152,8 @@ TOOLS = (
             ),
         ),
         do=(
-            "add {description} to the shared expenses: {amount} {currency}, paid by {paid_by}, where "
-            "{shares}",
-            "enter the shared cost {description} of {amount} {currency} that {paid_by} paid, of which "
-            "{shares}",
+            "add {description} to the shared expenses: {amount} {currency}, paid by {paid_by}, where {shares}",
+            "enter the shared cost {description} of {amount} {currency} that {paid_by} paid, of which {shares}",
         ),
         say=(
             "Shared cost {description}, {amount} {currency}, paid by {paid_by}; {shares}.",
@@ -178,8 +174,7 @@ TOOLS = (
             need("years", "Duration in years", count("year", 2, 25)),
         ),
         do=(
-            "calculate the monthly payment for a loan of {principal} {currency} over {years} at {rate} "
-            "percent a year",
+            "calculate the monthly payment for a loan of {principal} {currency} over {years} at {rate} percent a year",
             "work out what a loan of {principal} {currency} costs per month at {rate} percent yearly "
             "interest over {years}",
             "compute the monthly rate of a loan of {principal} {currency} that runs for {years} at {rate} "

@@ -186,10 +186,8 @@ TOOLS = (
         say=(
             "Leave request: {employee}, {kind}, from {first_day}, {working_days}.",
             "{employee} would like {working_days} off as {kind}. The first day off is {first_day}.",
-            "From {first_day} on, {employee} will be away for {working_days}. It counts as {kind}; please "
-            "file it.",
-            "Please hand in the paperwork so that {employee} gets {kind}: {working_days}, beginning on "
-            "{first_day}.",
+            "From {first_day} on, {employee} will be away for {working_days}. It counts as {kind}; please file it.",
+            "Please hand in the paperwork so that {employee} gets {kind}: {working_days}, beginning on {first_day}.",
         ),
         goal=("{kind} for {employee}", "a leave request for {working_days}"),
         aside="The team calendar is a mess since the new year.",

@@ -107,8 +107,7 @@ TOOLS = (
         ),
         say=(
             "Trails: {region}, {difficulty}, up to {max_km}.",
-            "We spend the weekend in this region: {region}. Which {difficulty} trails are there with "
-            "{max_km} or less?",
+            "We spend the weekend in this region: {region}. Which {difficulty} trails are there with {max_km} or less?",
             "My legs manage {max_km} at most. Which {difficulty} hikes does the region {region} offer?",
             "Region {region}, level {difficulty}, length up to {max_km}: which trails fit?",
         ),
@@ -195,8 +194,7 @@ TOOLS = (
         say=(
             "Campsite {campsite}: {pitch}, {arrival}, {nights}.",
             "We have wanted to see {campsite} for years. Please reserve {pitch} from {arrival} for {nights}.",
-            "Is there {pitch} left at {campsite}? We would come on {arrival} and stay {nights}. Please "
-            "reserve it.",
+            "Is there {pitch} left at {campsite}? We would come on {arrival} and stay {nights}. Please reserve it.",
         ),
         goal=("{pitch} at {campsite}", "{nights} on the campsite {campsite}"),
         aside="The old tent still smells of the last festival.",

@@ -155,10 +155,8 @@ TOOLS = (
         say=(
             "Return: order {order_number}, article {sku}, {reason}.",
             "I opened the parcel of order {order_number}. Article {sku} goes back because {reason}.",
-            "Order {order_number} leaves me unhappy, more precisely article {sku}: {reason}. I want to "
-            "return it.",
-            "How do I send back {sku}? It belongs to order {order_number} and {reason}. Please register "
-            "the return.",
+            "Order {order_number} leaves me unhappy, more precisely article {sku}: {reason}. I want to return it.",
+            "How do I send back {sku}? It belongs to order {order_number} and {reason}. Please register the return.",
         ),
         goal=("the return of {sku}", "a return from order {order_number}"),
         aside="The courier rang three times.",
@@ -218,8 +216,7 @@ TOOLS = (
         ),
         say=(
             "Price alert {sku}, under {below_euros} euros.",
-            "{sku} is too dear for me at the moment. As soon as it drops below {below_euros} euros, I want "
-            "an alert.",
+            "{sku} is too dear for me at the moment. As soon as it drops below {below_euros} euros, I want an alert.",
             "Let me know once article {sku} costs less than {below_euros} euros.",
             "Below {below_euros} euros I would buy {sku}. Please set an alert for that.",
         ),

@@ -65,8 +65,7 @@ TOOLS = (
             "Issue in {repository}: {title}.",
             "A customer just found something in {repository}. Please open an issue with the title {title}.",
             "{title} deserves an issue in {repository}.",
-            "I can reproduce it now. The repository is {repository}; the title of the issue should be "
-            "{title}.",
+            "I can reproduce it now. The repository is {repository}; the title of the issue should be {title}.",
         ),
         goal=("an issue in {repository}", "the issue {title}"),
         aside="The keyboard lost its letter Q this morning.",
@@ -134,9 +133,7 @@ TOOLS = (
             may(
                 "aggregate",
                 "How to summarise",
-                choice(
-                    {"average": ["the average"], "maximum": ["the maximum"], "p95": ["the 95th percentile"]}
-                ),
+                choice({"average": ["the average"], "maximum": ["the maximum"], "p95": ["the 95th percentile"]}),
                 "I need {aggregate}.",
                 "Show {aggregate}.",
             ),
@@ -202,8 +199,7 @@ TOOLS = (
         ),
         say=(
             "Backups: {database}, every {weekdays}, {time}.",
-            "We lost data once and that was enough. {database} has to be backed up at {time} every "
-            "{weekdays}.",
+            "We lost data once and that was enough. {database} has to be backed up at {time} every {weekdays}.",
             "Every {weekdays} at {time} there should be a backup of {database}.",
         ),
         goal=("backups of {database}", "a backup plan for {database}"),
@@ -232,8 +228,7 @@ TOOLS = (
         ),
         say=(
             "Firewall {host}: {protocol} {port}, from {sources}.",
-            "The new monitoring cannot get through. On {host}, please open port {port} ({protocol}) to "
-            "{sources}.",
+            "The new monitoring cannot get through. On {host}, please open port {port} ({protocol}) to {sources}.",
             "Traffic from {sources} should be let in on {host}. It is port {port}, protocol {protocol}.",
         ),
         goal=("{protocol} port {port} on {host}", "a firewall rule on {host}"),

@@ -87,8 +87,7 @@ TOOLS = (
             "What can I fly on {date} from {from_airport} to {to_airport}? The search is for {adults}.",
             "My visit depends on the flights: {from_airport} is where it starts, {to_airport} is where it "
             "ends, {date} is the day, {adults} will be on board. What is there?",
-            "Which flights are there to {to_airport} on {date}? The party is {adults}, starting at "
-            "{from_airport}.",
+            "Which flights are there to {to_airport} on {date}? The party is {adults}, starting at {from_airport}.",
         ),
         goal=("flights from {from_airport} to {to_airport}", "a flight search for {date}"),
         aside="I always get hungry on planes.",
@@ -125,8 +124,7 @@ TOOLS = (
         ),
         say=(
             "Hotel in {city}: check-in {check_in}, {nights}, {guests}.",
-            "I'm giving a talk in {city} and need a hotel room from {check_in}. The stay is {nights}, for "
-            "{guests}.",
+            "I'm giving a talk in {city} and need a hotel room from {check_in}. The stay is {nights}, for {guests}.",
             "A room for {guests} please, in a hotel in {city}. Arrival is on {check_in}, duration {nights}.",
             "We need somewhere to sleep in {city}, so please book a hotel room: {nights}, {guests}, first "
             "day {check_in}.",
@@ -180,10 +178,8 @@ TOOLS = (
         ),
         say=(
             "Car rental {city}, {category}, pick-up {pickup}, {days}.",
-            "We'll drive around the coast for {days} and need {category}. We pick it up in {city} on "
-            "{pickup}.",
-            "My train gets into {city} early enough to collect {category} on {pickup}. I want to rent it "
-            "for {days}.",
+            "We'll drive around the coast for {days} and need {category}. We pick it up in {city} on {pickup}.",
+            "My train gets into {city} early enough to collect {category} on {pickup}. I want to rent it for {days}.",
             "Could I have {category}, please? Renting for {days}, pick-up in {city}, {pickup}.",
         ),
         goal=("a rental car in {city}", "{category} for {days}"),
@@ -208,8 +204,7 @@ TOOLS = (
             "check the visa rules for {destination} on a passport from {passport}, for a stay of {stay_days}",
             "find out whether someone with a passport from {passport} needs a visa to spend {stay_days} in "
             "{destination}",
-            "look up if a visa is needed for {stay_days} in {destination} with a passport issued by "
-            "{passport}",
+            "look up if a visa is needed for {stay_days} in {destination} with a passport issued by {passport}",
         ),
         say=(
             "Visa check: passport {passport}, going to {destination}, {stay_days}.",
@@ -251,8 +246,7 @@ TOOLS = (
             ),
         ),
         do=(
-            "book a transfer {direction} ({airport}) for {passengers} on {pickup}, the other address being "
-            "{address}",
+            "book a transfer {direction} ({airport}) for {passengers} on {pickup}, the other address being {address}",
             "arrange a driver {direction} {airport} for {passengers}, {pickup}, other end {address}",
         ),
         say=(

@@ -121,8 +121,7 @@ TOOLS = (
             "Freight {mode}, {origin} to {destination}, ready {ready_on}: {parcels}.",
             "Our plant in {destination} is waiting for goods from {origin}. They are ready on {ready_on} "
             "and go {mode}: {parcels}.",
-            "{origin} to {destination}, {mode}. The load is {parcels}, ready on {ready_on}. Please book "
-            "the freight.",
+            "{origin} to {destination}, {mode}. The load is {parcels}, ready on {ready_on}. Please book the freight.",
         ),
         goal=("freight from {origin} to {destination}", "a shipment {mode}"),
         aside="The gate is wide enough for anything.",
@@ -164,8 +163,7 @@ TOOLS = (
         ),
         say=(
             "Damage, shipment {shipment}: {items}, {severity}.",
-            "Somebody dropped shipment {shipment}. The damage is {severity} and concerns {items}. Please "
-            "report it.",
+            "Somebody dropped shipment {shipment}. The damage is {severity} and concerns {items}. Please report it.",
             "When we opened shipment {shipment} we found damaged goods: {items}. I'd call it {severity}.",
         ),
         goal=("a damage report on shipment {shipment}", "a report on {items}"),
