@@ -1,30 +1,23 @@
-"""Texts by the served teacher, many at once: bounded, visible, interruptible, and paid for once.
+"""Demonstrations by the served teacher, for rows that are trained on; each is paid for once."""
 
-`write_demonstrations` is what `train --demonstrations teacher` calls; the parts below it also serve `generate`.
-"""
-
-import asyncio
 import dataclasses
 import hashlib
-import signal
 import sys
-import time
-from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
 from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.config import Train
 from trainer.dataset import Message, Row
-from trainer.errors import Stopped, TeacherError, UsageError
+from trainer.errors import TeacherError, UsageError
 from trainer.journal import Journal
 from trainer.prompts import check_template, with_demonstration
+from trainer.teachers.batch import Progress, row_seed, run_bounded, run_until_stopped
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
-T = TypeVar("T")
 REFUSED = "refused"
 
 
@@ -186,91 +179,3 @@ def reason_to_reject(answer: ChatAnswer | None, row: Row) -> str | None:
         if not (same_sequence(found, golden) and same_inputs(found, golden)):
             return "contradicting golden_answer"
     return None
-
-
-def row_seed(seed: int, number: int, stage: str = "answer") -> int:
-    """A sampling seed (31 bits) for one request, the same in whatever order requests are made."""
-    digest = hashlib.sha256(f"{seed}/{number}/{stage}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
-
-
-async def run_bounded(
-    work: Callable[[int], Coroutine[Any, Any, None]], numbers: Iterable[int], room: Callable[[], int]
-) -> None:
-    """Run `work(n)` for each of `numbers`, begun in their order, while fewer than `room()` run.
-
-    `room` is asked anew whenever one ends, so it can also end the whole early. The first failure cancels the
-    rest and is raised.
-    """
-    waiting = iter(numbers)
-    running: set[asyncio.Task[None]] = set()
-    try:
-        while True:
-            while len(running) < room() and (number := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(work(number)))
-            if not running:
-                return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            failures = [failure for task in done if (failure := task.exception()) is not None]
-            if failures:
-                raise failures[0]
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-def run_until_stopped(work: Coroutine[Any, Any, T], stopped: str) -> T:
-    """Run `work` in an event loop of its own; SIGINT and SIGTERM cancel it.
-
-    Raises:
-        Stopped: with the text `stopped`, after such a signal.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    async def interruptible() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in signals:
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        return await work
-
-    try:
-        return asyncio.run(interruptible())
-    except asyncio.CancelledError:
-        raise Stopped(stopped) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
-class Progress:
-    """A bar on a terminal; elsewhere a plain line for about every tenth of the way. Both on stderr.
-
-    Args:
-        total: Rows.
-        what: What the rows are, in a word.
-    """
-
-    def __init__(self, total: int, what: str):
-        self.total, self.what, self.done = total, what, 0
-        self._began = time.monotonic()
-        self._tenths_said = 0
-
-    def __enter__(self) -> Self:
-        self._bar = tqdm(total=self.total, desc=self.what, unit="row", disable=not sys.stderr.isatty())
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def advance(self, rows: int = 1) -> None:
-        """Count `rows` more as done."""
-        self.done += rows
-        self._bar.update(rows)
-        tenths = 10 * self.done // max(self.total, 1)
-        if self._bar.disable and tenths > self._tenths_said:
-            self._tenths_said = tenths
-            rate = self.done / max(time.monotonic() - self._began, 1e-9)
-            print(f"{self.what}: {self.done}/{self.total} rows, {rate:.1f} rows/s", file=sys.stderr, flush=True)

@@ -18,11 +18,12 @@ from pathlib import Path
 from trainer.atomic import write_json
 from trainer.config import Generate
 from trainer.dataset import Row, load_rows, parse_row
-from trainer.demonstrations import REFUSED, Progress, reason_to_reject, row_seed, run_bounded, run_until_stopped
+from trainer.demonstrations import REFUSED, reason_to_reject
 from trainer.errors import TeacherError, UsageError
 from trainer.journal import Journal
 from trainer.preflight import identify
-from trainer.resolve import Resolved, normalize_url
+from trainer.resolve import Resolved
+from trainer.teachers.batch import Progress, row_seed, run_bounded, run_until_stopped
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
 JOURNAL, TRAIN_FILE, EVAL_FILE = "generate.journal.jsonl", "train_data.json", "eval_data.json"
@@ -66,7 +67,6 @@ def run(resolved: Resolved) -> int:
         Stopped: SIGINT or SIGTERM; finished rows are in the journal.
     """
     settings: Generate = resolved.settings
-    settings = dataclasses.replace(settings, base_url=normalize_url(settings.base_url))
     prompts = prompts_of(settings)
     folder = claim_folder(settings.out_dir)
     with Journal(folder / JOURNAL, decides(settings, prompts)) as journal:

@@ -5,9 +5,9 @@ import platform
 from dataclasses import dataclass
 
 from trainer.config import Check, Train
-from trainer.demonstrations import run_until_stopped
 from trainer.errors import TeacherError, UsageError
 from trainer.resolve import Resolved
+from trainer.teachers.batch import run_until_stopped
 from trainer.teachers.client import ServedModel, TeacherClient, unknown_model
 
 OK, FAIL, NOTE = "ok", "FAIL", "note"

@@ -20,6 +20,7 @@ from trainer.errors import UsageError
 
 ENV_PREFIX = "SDFT_"
 URL_SETTING = "vllm_server_base_url"
+URL_SETTINGS = (URL_SETTING, "base_url")
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
@@ -59,8 +60,9 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
     if extra and kind is not Train:
         raise unknown_key(next(iter(extra)), origins[next(iter(extra))], options)
     converted = {key: convert(options[key], value, origins[key]) for key, value in values.items()}
-    if converted.get(URL_SETTING):
-        converted[URL_SETTING] = normalize_url(converted[URL_SETTING])
+    for name in URL_SETTINGS:
+        if converted.get(name):
+            converted[name] = normalize_url(converted[name])
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
 
 
