@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 from typing import Any, NoReturn
 
@@ -57,6 +58,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     values["gradient_accumulation_steps"] = accumulation_steps(settings, values, resolved.origins)
     if kind is SDFTConfig:
         values |= distillation_values(settings)
+    check_reporters(values["report_to"])
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
@@ -78,6 +80,13 @@ def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, An
     with contextlib.redirect_stderr(None):
         namespace = parser.parse_args([*words, "--output_dir", resolved.settings.output_dir])
     return {key: getattr(namespace, key) for key in resolved.extra}
+
+
+def check_reporters(report_to: str | list[str]) -> None:
+    """Raise UsageError for a `--report_to` whose package is not installed; each is named as its package is."""
+    for name in [report_to] if isinstance(report_to, str) else report_to:
+        if name not in ("all", "none") and importlib.util.find_spec(name) is None:
+            raise UsageError(f"--report_to {name} needs the package {name}, which is missing: `pip install {name}`.")
 
 
 def as_words(key: str, value: Any) -> list[str]:

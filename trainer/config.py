@@ -93,7 +93,11 @@ class Train(ServedTeacher, Student):
         "training rows: JSON, JSONL, Parquet or a `save_to_disk` folder "
         "(unset: data/tooluse_data/train_data.json, else sample_train.json there)",
     )
-    eval_data_path: str | None = option(None, "rows of the new skill, scored before and after (unset: not measured)")
+    eval_data_path: str | None = option(
+        None,
+        "rows of the new skill, scored before and after "
+        "(unset: data/tooluse_data/eval_data.json with the default training rows, else not measured)",
+    )
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
     max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
     skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")

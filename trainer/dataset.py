@@ -13,6 +13,7 @@ from trainer.errors import UsageError
 
 Message = dict[str, str]
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
+DEFAULT_EVAL_DATA = "data/tooluse_data/eval_data.json"
 ROLES = ("system", "user", "assistant", "tool")
 
 

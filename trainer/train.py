@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -16,7 +17,7 @@ from trl.experimental.sdft import SDFTConfig
 from trainer import checkpoint, runlog
 from trainer.arguments import training_arguments
 from trainer.config import Train
-from trainer.dataset import Row, default_train_data, load_rows
+from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_rows
 from trainer.demonstrations import write_demonstrations
 from trainer.errors import Stopped, UsageError
 from trainer.evaluate import Judge, summarize, table
@@ -111,7 +112,8 @@ def demonstrations_by_teacher(settings: Train) -> bool:
 
 def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
     """The rows to score before and after, by what they measure."""
-    files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
+    usual = DEFAULT_EVAL_DATA if settings.train_data_path is None and Path(DEFAULT_EVAL_DATA).is_file() else None
+    files = {"new_skill": settings.eval_data_path or usual, "prior_skills": settings.prior_data_path}
     return {
         name: load_rows(path, skip_bad_rows=settings.skip_bad_rows)[: settings.max_eval_samples]
         for name, path in files.items()
@@ -154,7 +156,7 @@ class Run:
             self.summarize("failed")
             raise
         self.summarize("finished")
-        print(f"finished: {self.directory.path}")
+        self.print_result()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -245,6 +247,16 @@ class Run:
                 "teacher": self.teacher_summary(),
             },
         )
+
+    def print_result(self) -> None:
+        """The headline of the run and where the rest is."""
+        summary = self.directory.read_json("summary.json") or {}
+        before, after = summary["scores"]["before"], summary["scores"]["after"]
+        print("── finished")
+        for title in before:
+            if before[title] is not None and after[title] is not None:
+                print(f"{title.replace('_', ' '):<14}{before[title]:.1%} → {after[title]:.1%}")
+        print(f"{'model':<14}{summary['model']}\n{'run':<14}{self.directory.path}")
 
     def teacher_summary(self) -> dict[str, Any] | None:
         """The served teacher that took part; the tokenizer route is of objectives that it scores tokens for."""

@@ -56,6 +56,7 @@ def test_two_ways_of_saying_the_size_of_a_step_at_once_are_an_error():
         (["--weight_decay", "much"], "weight_decay"),
         (["--lr_scheduler_type", "zigzag"], "zigzag"),
         (["--trust_remote_code"], "is not passed on"),
+        (["--report_to", "wandb"], "pip install wandb"),
     ],
 )
 def test_an_argument_that_trl_does_not_take_is_a_usage_error(argv, words, capsys):
