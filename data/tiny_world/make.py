@@ -1,0 +1,136 @@
+"""Rebuilds everything in this folder: tokenizer, data, tiny student, tiny teacher.
+
+python data/tiny_world/make.py [--only data|tokenizer|student|teacher] [--out DIR]
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pretrain import new_model, pretrain, student_episode, teacher_episode
+from tiny_tokenizer import build_tokenizer, save_tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
+from world import NEW_NAMES, NEW_TOOLS, PRIOR_SKILLS, Exercise, Names, ask_tool
+
+SEED = 20260119
+TRAIN_ROWS_PER_TOOL, EVAL_ROWS_PER_TOOL, PRIOR_ROWS_PER_SKILL = 100, 16, 40
+STUDENT_STEPS, TEACHER_STEPS = 1300, 300
+
+
+def row(exercise: Exercise, number: int) -> dict:
+    return {
+        "id": f"{exercise.skill}-{number:04d}",
+        "skill": exercise.skill,
+        "prompt": exercise.prompt,
+        "golden_response": exercise.bare.split("\n"),
+        "golden_answer": [{"Action": name, "Action_Input": value} for name, value in exercise.calls],
+    }
+
+
+def draw_unique(draw: Callable[[], Exercise], count: int, taken: set[str]) -> list[Exercise]:
+    """`count` exercises whose prompts are new to `taken`, which they join."""
+    drawn: list[Exercise] = []
+    while len(drawn) < count:
+        exercise = draw()
+        if exercise.prompt not in taken:
+            taken.add(exercise.prompt)
+            drawn.append(exercise)
+    return drawn
+
+
+def new_tool_rows(names: Names, per_tool: int) -> list[dict]:
+    exercises = [
+        exercise
+        for tool in NEW_TOOLS
+        for exercise in draw_unique(lambda tool=tool: ask_tool(names, tool, "new_tool"), per_tool, set())
+    ]
+    names.rng.shuffle(exercises)
+    return [row(exercise, number) for number, exercise in enumerate(exercises)]
+
+
+def entities_of(rows: list[dict]) -> frozenset[str]:
+    return frozenset(
+        entity for each in rows for call in each["golden_answer"] for entity in call["Action_Input"].values()
+    )
+
+
+def eval_data() -> list[dict]:
+    return new_tool_rows(Names(random.Random(SEED)), EVAL_ROWS_PER_TOOL)
+
+
+def reserved_names() -> frozenset[str]:
+    """Names that no drawn name may take: those of the new skill and the entities kept for evaluation."""
+    return NEW_NAMES | entities_of(eval_data())
+
+
+def train_data() -> list[dict]:
+    return new_tool_rows(Names(random.Random(SEED + 1), reserved_names()), TRAIN_ROWS_PER_TOOL)
+
+
+def prior_data() -> list[dict]:
+    names, taken = Names(random.Random(SEED + 2)), set()
+    return [
+        row(exercise, number)
+        for skill in PRIOR_SKILLS.values()
+        for number, exercise in enumerate(draw_unique(lambda skill=skill: skill(names), PRIOR_ROWS_PER_SKILL, taken))
+    ]
+
+
+def write_data(out: Path) -> None:
+    for name, rows in (("train", train_data()), ("eval", eval_data()), ("prior", prior_data())):
+        (out / f"{name}_data.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        print(f"{name}_data.json: {len(rows)} rows")
+
+
+def save_model(model: Qwen3ForCausalLM, folder: Path) -> None:
+    model.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # the containers read these files as another user
+
+
+def make_student(out: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(SEED)
+    model = new_model(tokenizer)
+    print(f"student: {model.num_parameters():,} parameters, {STUDENT_STEPS} steps")
+    names = Names(random.Random(SEED + 3), reserved_names())
+    pretrain(model, tokenizer, student_episode, names, STUDENT_STEPS)
+    save_model(model, out / "student")
+
+
+def make_teacher(out: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """The teacher is the student, trained on with the new skill among the rest."""
+    torch.manual_seed(SEED)
+    model = Qwen3ForCausalLM.from_pretrained(out / "student", dtype=torch.float32)
+    print(f"teacher: the student and {TEACHER_STEPS} more steps")
+    names = Names(random.Random(SEED + 4), reserved_names())
+    pretrain(model, tokenizer, teacher_episode, names, TEACHER_STEPS)
+    save_model(model, out / "teacher")
+
+
+PARTS = ("data", "tokenizer", "student", "teacher")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rebuild the tiny world: tokenizer, data, student, teacher.")
+    parser.add_argument("--only", choices=PARTS, help="rebuild only this; the teacher starts from the student")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write to")
+    args = parser.parse_args()
+    torch.set_num_threads(2)  # sums split over more threads round differently, and the weights with them
+    wanted = (args.only,) if args.only else PARTS
+    args.out.mkdir(parents=True, exist_ok=True)
+    if "data" in wanted:
+        write_data(args.out)
+    if "tokenizer" in wanted:
+        for name in ("student", "teacher"):
+            save_tokenizer(build_tokenizer(), args.out / name)
+    if "student" in wanted:
+        make_student(args.out, AutoTokenizer.from_pretrained(args.out / "student"))
+    if "teacher" in wanted:
+        make_teacher(args.out, AutoTokenizer.from_pretrained(args.out / "student"))
+
+
+if __name__ == "__main__":
+    main()
