@@ -14,8 +14,9 @@ from trainer.config import Train
 from trainer.dataset import Message, Row
 from trainer.errors import TeacherError, UsageError
 from trainer.journal import Journal
+from trainer.progress import Progress
 from trainer.prompts import check_template, with_demonstration
-from trainer.teachers.batch import Progress, row_seed, run_bounded, run_until_stopped
+from trainer.teachers.batch import row_seed, run_bounded, run_until_stopped
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
 REFUSED = "refused"

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence, strip_thinking
@@ -21,6 +20,7 @@ from trainer.atomic import write_json
 from trainer.config import Eval
 from trainer.dataset import Row, load_rows
 from trainer.errors import Stopped
+from trainer.progress import Progress
 from trainer.prompts import PromptEncoder
 from trainer.resolve import Resolved
 from trainer.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
@@ -128,12 +128,13 @@ class Judge:
         by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
         batches = [by_length[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         answers: dict[int, Answer] = {}
-        with evaluating(model):
-            for batch in tqdm(batches, desc=f"eval {title}", unit="batch", disable=None):
+        with evaluating(model), Progress(len(rows), f"eval {title}") as progress:
+            for batch in batches:
                 if self.should_stop():
                     raise Stopped("stopped while evaluating; the same command does it again")
                 chosen = [rows[i] for i in batch]
                 answers.update(zip(batch, self._judge_batch(model, chosen, [prompts[i] for i in batch]), strict=True))
+                progress.advance(len(batch))
         return [answers[i] for i in range(len(rows))]
 
     def _prompt_ids(self, row: Row) -> list[int]:

@@ -22,8 +22,9 @@ from trainer.demonstrations import REFUSED, reason_to_reject
 from trainer.errors import TeacherError, UsageError
 from trainer.journal import Journal
 from trainer.preflight import identify
+from trainer.progress import Progress
 from trainer.resolve import Resolved
-from trainer.teachers.batch import Progress, row_seed, run_bounded, run_until_stopped
+from trainer.teachers.batch import row_seed, run_bounded, run_until_stopped
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
 JOURNAL, TRAIN_FILE, EVAL_FILE = "generate.journal.jsonl", "train_data.json", "eval_data.json"

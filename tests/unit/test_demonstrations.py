@@ -16,8 +16,9 @@ from trainer.config import Train
 from trainer.dataset import Row
 from trainer.demonstrations import write_demonstrations
 from trainer.errors import TeacherError, UsageError
+from trainer.progress import Progress
 from trainer.teachers import client as client_module
-from trainer.teachers.batch import Progress, row_seed, run_bounded
+from trainer.teachers.batch import row_seed, run_bounded
 
 GOLDEN_ANSWER = [{"Action": "go", "Action_Input": {"to": "Rome"}}]
 GOLDEN = 'Action: go\nAction_Input: {"to": "Rome"}'
