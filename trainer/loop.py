@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import is_peft_model
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from trl import SFTTrainer
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.experimental.sdft.loss_utils import compute_divergence
@@ -19,7 +19,7 @@ from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilde
 from trl.trainer.utils import RepeatSampler
 
 from trainer.checkpoint import RandomState, WholeCheckpoints
-from trainer.errors import UsageError
+from trainer.errors import TrainerError, UsageError
 from trainer.runlog import RunDirectory
 from trainer.teachers.ema import EmaTeacher
 
@@ -39,7 +39,20 @@ class EpochSeededSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class SelfDistillationTrainer(WholeCheckpoints, SDFTTrainer):
+class FiniteLoss(Trainer):
+    """A `Trainer` that ends at a loss that is not finite, before the weights take it in."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise TrainerError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; nothing of it was saved. Lower "
+                "--learning_rate, or look for broken weights or data; the run goes on from its newest checkpoint."
+            )
+        return loss
+
+
+class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     """TRL's SDFT over rows `{"prompt": token ids, "privileged_context": token ids}`.
 
     Replaces the teacher (float32, saved in checkpoints), the prompt handling (encoded beforehand, never cut
@@ -87,8 +100,6 @@ class SelfDistillationTrainer(WholeCheckpoints, SDFTTrainer):
         self, model: Any, inputs: dict[str, Any], distillation_logits: DistillationLogits
     ) -> torch.Tensor:
         loss = super()._compute_self_distillation_loss(model, inputs, distillation_logits)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.state.global_step + 1}")
         if self._sampled_at_step != self.state.global_step and self.is_world_process_zero():
             self._sampled_at_step = self.state.global_step
             self._record_sample(inputs, distillation_logits)
@@ -123,7 +134,7 @@ class SelfDistillationTrainer(WholeCheckpoints, SDFTTrainer):
             self.ema.load(Path(resume_from_checkpoint))
 
 
-class SupervisedTrainer(WholeCheckpoints, SFTTrainer):
+class SupervisedTrainer(WholeCheckpoints, FiniteLoss, SFTTrainer):
     """TRL's SFT over rows `{"input_ids": token ids, "labels": token ids, -100 on the prompt}`."""
 
 

@@ -16,6 +16,7 @@ from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilde
 from trainer import checkpoint
 from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
+from trainer.errors import TrainerError
 from trainer.loop import SelfDistillationTrainer, StopOnSignal, SupervisedTrainer
 from trainer.prompts import PromptEncoder
 from trainer.runlog import RunDirectory
@@ -159,7 +160,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(student_path, tmp_path):
     trainer = ours(student_path, tmp_path)
     with torch.no_grad():
         trainer.ema.model.model.embed_tokens.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 1"):
+    with pytest.raises(TrainerError, match="the loss is nan at step 1"):
         train(trainer)
 
 
