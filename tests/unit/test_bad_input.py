@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from fake_teacher import FakeTeacher
 
 from trainer.__main__ import main
 
@@ -105,6 +106,18 @@ def test_a_teacher_that_is_needed_and_not_named(run, argv):
 def test_an_unreachable_teacher(run):
     code, error = run("--vllm_server_base_url", "http://127.0.0.1:9", "--teacher_patience", "0")
     assert code == 3 and "127.0.0.1:9" in error and "docker compose up" in error
+
+
+def test_a_teacher_that_serves_another_model(run):
+    with FakeTeacher(served=["qwen"]) as teacher:
+        code, error = run("--vllm_server_base_url", teacher.url)
+    assert code == 3 and "does not serve 'glm-4.7'; it serves qwen" in error and "--vllm_server_model" in error
+
+
+def test_a_teacher_that_refuses_the_key(run):
+    with FakeTeacher(api_key="right") as teacher:
+        code, error = run("--vllm_server_base_url", teacher.url, "--vllm_server_api_key", "sk-wrong")
+    assert code == 3 and "401" in error and "SDFT_VLLM_SERVER_API_KEY" in error and "sk-wrong" not in error
 
 
 def test_a_template_without_its_places(run):

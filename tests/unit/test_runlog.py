@@ -32,7 +32,8 @@ def test_a_run_of_other_settings_is_refused_with_the_setting_that_differs(tmp_pa
 
 def test_what_decides_nothing_may_differ_when_a_run_goes_on(tmp_path):
     RunDirectory.open(str(tmp_path), settings("--save_steps", "5"))
-    RunDirectory.open(str(tmp_path), settings("localhost:9", "--save_steps", "6", "--local_files_only"))
+    directory = RunDirectory.open(str(tmp_path), settings("localhost:9", "--save_steps", "6", "--local_files_only"))
+    assert yaml.safe_load((directory.path / "config.yaml").read_text())["save_steps"] == 6
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_done(tmp_path):
