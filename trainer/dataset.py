@@ -139,7 +139,7 @@ def _parse_array(text: str) -> list[Any]:
 
 def _parse_lines(text: str) -> list[Any]:
     records = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also cut at U+2028 within a text
         if line.strip():
             try:
                 records.append(json.loads(line))

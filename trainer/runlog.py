@@ -116,15 +116,15 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`, none if it is not there yet."""
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        return [json.loads(line) for line in _lines(file)]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps after `step`: they will be done again from the checkpoint."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             file = self.path / name
             if file.exists():
-                lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-                write_text(file, "".join(line for line in lines if _step_of(line) <= step))
+                kept = [line for line in _lines(file) if json.loads(line)["step"] <= step]
+                write_text(file, "".join(f"{line}\n" for line in kept))
 
 
 def _append_line(file: Path, record: dict[str, Any]) -> None:
@@ -134,9 +134,9 @@ def _append_line(file: Path, record: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def _step_of(line: str) -> float:
-    """The step a line tells of; a line torn by a kill belongs to no step that was saved."""
-    return json.loads(line)["step"] if line.endswith("\n") else float("inf")
+def _lines(file: Path) -> list[str]:
+    """The whole lines of a JSONL file, none if it is not there; a last one torn by a kill is left out."""
+    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
 
 
 def configuration(resolved: Resolved) -> dict[str, Any]:

@@ -49,6 +49,14 @@ def test_json_jsonl_parquet_and_a_saved_dataset_give_the_same_rows(tmp_path):
         assert load_rows(path) == expected
 
 
+def test_line_separators_within_a_text_do_not_cut_a_jsonl_row(tmp_path):
+    text = "one\u2028two\x85three"
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({"prompt": text, "golden_response": [text]}, ensure_ascii=False), encoding="utf-8"
+    )
+    assert load_rows(str(tmp_path / "rows.jsonl"))[0].prompt[0]["content"] == text
+
+
 def test_messages_answers_ids_and_further_keys_are_carried_through(tmp_path):
     rows = load_rows(write(tmp_path, "rows.json", [*RECORDS, {"prompt": "x", "golden_response": "y", "skill": "s"}]))
     assert rows[0].golden_answer == [{"Action": "a", "Action_Input": "{}"}]
