@@ -60,7 +60,7 @@ def decode_input(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # thousands of brackets exhaust the decoder's stack
         return value.strip()
 
 

@@ -24,7 +24,13 @@ LOOP_DEFAULTS: dict[str, Any] = {
     "save_strategy": "steps",
     "report_to": "none",
 }
-DISTILLATION_DEFAULTS: dict[str, Any] = {"num_generations": 1, "distillation_mode": "full_logits"}
+# The last two keep a model's own generation_config.json from changing the law that rollouts are sampled by.
+DISTILLATION_DEFAULTS: dict[str, Any] = {
+    "num_generations": 1,
+    "distillation_mode": "full_logits",
+    "min_p": 0.0,
+    "generation_kwargs": {"no_repeat_ngram_size": 0},
+}
 
 SUPERVISED_VALUES: dict[str, Any] = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
 
@@ -39,6 +45,14 @@ STAND_IN = {
     "generation_batch_size": "--num_prompts_per_batch",
     "resume_from_checkpoint": "--output_dir of the unfinished run",
     "disable_tqdm": "a pipe: progress is plain lines there",
+    "save_strategy": "--save_steps",
+    "logging_strategy": "--logging_steps",
+    "eval_strategy": "--eval_data_path, which is scored before and after",
+    "teacher_sync_steps": "--teacher_update_rate, which holds at every step",
+    "use_vllm": "no flag: the student samples in the trainer",
+    "deepspeed": "`accelerate launch` with data parallelism",
+    "fsdp": "`accelerate launch` with data parallelism",
+    "hub_token": "the environment variable HF_TOKEN",
     "trust_remote_code": "a model that needs no code of its own",
 }
 
@@ -60,9 +74,21 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
         values |= distillation_values(settings)
     check_reporters(values["report_to"])
     try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
+        arguments = kind(**values)
+    except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"TRL refuses these training arguments: {error}") from error
+    if arguments.n_gpu > 1:
+        raise UsageError(
+            f"found {arguments.n_gpu} GPUs and one process. Set CUDA_VISIBLE_DEVICES=0, or start one process for each: "
+            "`accelerate launch -m trainer train …`."
+        )
+    return arguments
+
+
+def prompts_per_step(arguments: SDFTConfig | SFTConfig) -> int:
+    """Different prompts of one optimizer step, over all devices."""
+    sequences = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    return sequences // getattr(arguments, "num_generations", 1)
 
 
 def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, Any]:
@@ -156,7 +182,7 @@ def accumulation_steps(settings: Train, values: dict[str, Any], origins: dict[st
         return explicit
     sequences = settings.num_prompts_per_batch * values.get("num_generations", 1)
     at_once = values["per_device_train_batch_size"] * int(os.environ.get("WORLD_SIZE", "1"))
-    if sequences % at_once:
+    if at_once < 1 or sequences % at_once:
         raise UsageError(
             f"{sequences} sequences a step can't be split into micro-batches of {at_once} "
             "(--per_device_train_batch_size times the number of devices). Make --num_prompts_per_batch a multiple."

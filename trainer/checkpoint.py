@@ -5,6 +5,7 @@ written to a staging folder, flushed to disk and renamed. What decides the futur
 optimizer, scheduler, random states, data position and the EMA teacher.
 """
 
+import json
 import os
 import random
 import shutil
@@ -32,12 +33,21 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def is_complete_run(checkpoint: Path) -> bool:
+    """Whether a checkpoint is of a run's last step, so that nothing is left to train."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state["global_step"] >= state["max_steps"]
+
+
 def publish(staged: Path, target: Path) -> None:
-    """Make the staged folder appear under its final name, whole, also after a power cut."""
+    """Make the staged folder appear under its final name, whole, also after a power cut.
+
+    A checkpoint of the same step that is already there holds the same state and stays.
+    """
+    if target.exists():
+        return
     for path in [*staged.rglob("*"), staged]:
         sync(path)
-    if target.exists():
-        shutil.rmtree(target)
     os.rename(staged, target)
     sync(target.parent)
 

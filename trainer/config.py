@@ -70,11 +70,9 @@ class ServedTeacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Student:
-    """Which model learns, and how long its texts may be."""
+class Texts:
+    """How long texts may be, and whether models think aloud."""
 
-    model_name_or_path: str = option("Qwen/Qwen3-0.6B", "student model: a hub name or a folder")
-    local_files_only: bool = option(False, "never ask the model hub", decides=False)
     max_prompt_length: int = option(
         1024,
         "tokens of a prompt; longer ones lose their beginning, and the number of them is reported",
@@ -82,6 +80,14 @@ class Student:
     )
     max_completion_length: int = option(1024, "tokens of a rollout, a target or an evaluated answer", at_least=1)
     enable_thinking: bool = option(False, "let chat templates open a thinking block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student(Texts):
+    """Which model learns."""
+
+    model_name_or_path: str = option("Qwen/Qwen3-0.6B", "student model: a hub name or a folder")
+    local_files_only: bool = option(False, "never ask the model hub", decides=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +152,7 @@ class Train(ServedTeacher, Student):
     num_prompts_per_batch: int = option(32, "prompts of one optimizer step, over all devices", at_least=1)
     learning_rate: float = option(2e-5, "peak learning rate (cosine, 10 % warm-up)", at_least=0)
     num_train_epochs: float = option(1.0, "passes over the training rows", at_least=0)
-    seed: int = option(42, "seed of everything that is random")
+    seed: int = option(42, "seed of everything that is random", at_least=0, at_most=2**32 - 1)
     save_steps: int = option(50, "optimizer steps between checkpoints", decides=False, at_least=1)
     save_total_limit: int = option(2, "checkpoints kept in the run directory", decides=False, at_least=1)
 
@@ -201,7 +207,7 @@ class Eval(Student):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(ServedTeacher, Student):
+class Check(ServedTeacher, Texts):
     """Settings of `check`."""
 
 

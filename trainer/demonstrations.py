@@ -81,7 +81,7 @@ def write_demonstrations(
         answers = run_until_stopped(_ask_for_all(rows, settings, journal, temperature), stopped)
     demonstrations = _choose(rows, answers)
     print(demonstrations.summary())
-    if demonstrations.dropped == len(rows):
+    if demonstrations.written == 0:
         raise TeacherError(
             f"the teacher wrote no usable demonstration for any of {len(rows)} rows ({demonstrations.reasons}). "
             "Expected whole answers. Raise --max_completion_length, or try `python -m trainer check URL`."

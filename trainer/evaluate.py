@@ -19,9 +19,9 @@ from trainer.answers import golden_actions, parse_actions, same_inputs, same_seq
 from trainer.atomic import write_json
 from trainer.config import Eval
 from trainer.dataset import Row, load_rows
-from trainer.errors import Stopped
+from trainer.errors import Stopped, UsageError
 from trainer.progress import Progress
-from trainer.prompts import PromptEncoder
+from trainer.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.resolve import Resolved
 from trainer.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
 
@@ -69,6 +69,8 @@ class Scores:
 def run(resolved: Resolved) -> int:
     """The `eval` subcommand: prints a table, writes `--output_file` where given."""
     settings: Eval = resolved.settings
+    if settings.output_file is not None and not Path(settings.output_file).parent.is_dir():
+        raise UsageError(f"no folder for --output_file {settings.output_file}. Make it, or name another file.")
     files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     rows = {
         name: load_rows(path, skip_bad_rows=settings.skip_bad_rows)[: settings.max_eval_samples]
@@ -124,7 +126,9 @@ class Judge:
         Raises:
             Stopped: a stop was requested.
         """
-        prompts = [self._prompt_ids(row) for row in rows]
+        encoded = [self._prompt(row) for row in rows]
+        report_cuts(f"prompts of {title} were cut to fit", encoded)
+        prompts = [prompt.ids for prompt in encoded]
         by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
         batches = [by_length[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         answers: dict[int, Answer] = {}
@@ -137,18 +141,18 @@ class Judge:
                 progress.advance(len(batch))
         return [answers[i] for i in range(len(rows))]
 
-    def _prompt_ids(self, row: Row) -> list[int]:
+    def _prompt(self, row: Row) -> Prompt:
         if self.with_demonstration:
             assert row.golden_response is not None
-            return self.encoder.demonstration_prompt(row, row.golden_response).ids
-        return self.encoder.student_prompt(row).ids
+            return self.encoder.demonstration_prompt(row, row.golden_response)
+        return self.encoder.student_prompt(row)
 
     def _judge_batch(self, model: PreTrainedModel, rows: list[Row], prompts: list[list[int]]) -> Iterable[Answer]:
         tokenizer: Any = self.encoder.tokenizer
         targets = [self.encoder.target(row.golden_response or "").ids for row in rows]
         losses = target_nll(model, prompts, targets, pad_id=tokenizer.pad_token_id)
         ends = end_token_ids(model, tokenizer)
-        completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_demonstration_length)
+        completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_completion_length)
         for row, ids, nll in zip(rows, completions, losses, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             yield judge(row, strip_thinking(text).strip(), len(ids), bool(ids) and ids[-1] in ends, nll)
@@ -176,8 +180,16 @@ def decode_greedily(
 ) -> list[list[int]]:
     """Completions of at most `limit` tokens, each with the end token it stopped at, if it did."""
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
+    # transformers fills what is not said here from the model's own configuration, penalties included.
     greedy = GenerationConfig(
-        do_sample=False, max_new_tokens=limit, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        use_cache=True,
+        max_new_tokens=limit,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends,
     )
     output_BT = model.generate(**batch, generation_config=greedy)  # pyright: ignore[reportCallIssue]
     width = batch["input_ids"].shape[1]

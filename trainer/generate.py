@@ -244,7 +244,7 @@ class Factory:
         """Let the teacher write a prompt, then answer it."""
         written = await self._chat(client, commission, row_seed(self.settings.seed, number, "prompt"))
         reason = reason_to_reject(written, commission)
-        prompt = written.text.strip().strip('"“”').strip()
+        prompt = without_quotes(written.text.strip())
         if reason or not prompt:
             return Candidate(commission, f"{reason or 'empty'} prompt")
         row = dataclasses.replace(commission, prompt=[{"role": "user", "content": prompt}])
@@ -302,6 +302,13 @@ class Factory:
             f"candidates are used up ({why}). {self.refusal + ' ' if self.refusal else ''}"
             f"Try {mend}, a higher --max_tokens, or fewer --train_samples."
         )
+
+
+def without_quotes(text: str) -> str:
+    """`text` without a pair of quotation marks around all of it."""
+    inner = text[1:-1]
+    enclosed = text[:1] + text[-1:] in ('""', "“”") and not set(inner) & set('"“”')
+    return inner.strip() if enclosed else text
 
 
 def write_files(folder: Path, rows: list[Row], eval_samples: int) -> None:

@@ -3,6 +3,7 @@
 Shapes: B sequences, T completion tokens, V vocabulary.
 """
 
+import math
 import signal
 import time
 from pathlib import Path
@@ -40,16 +41,25 @@ class EpochSeededSampler(RepeatSampler):
 
 
 class FiniteLoss(Trainer):
-    """A `Trainer` that ends at a loss that is not finite, before the weights take it in."""
+    """A `Trainer` that ends at a loss or gradient that is not finite, before the weights take it in."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
-            raise TrainerError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}; nothing of it was saved. Lower "
-                "--learning_rate, or look for broken weights or data; the run goes on from its newest checkpoint."
-            )
+            raise self._not_finite("loss", loss.item())
         return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise self._not_finite("gradient norm", float(norm))
+        return norm
+
+    def _not_finite(self, what: str, value: float) -> TrainerError:
+        return TrainerError(
+            f"the {what} is {value} at step {self.state.global_step + 1}; nothing of it was saved. Lower "
+            "--learning_rate, or look for broken weights or data; the run goes on from its newest checkpoint."
+        )
 
 
 class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
@@ -198,35 +208,39 @@ class StepRecorder(TrainerCallback):
     def __init__(self, run_directory: RunDirectory, sequences_per_step: int):
         self.run_directory = run_directory
         self.sequences_per_step = sequences_per_step
-        self.tokens = 0.0
-        self.seconds = 0.0
         self._tokens_seen = 0.0
+        self._started: float | None = None
+        self._steps_before = 0
 
     def on_step_begin(self, args, state, control, **kwargs):
-        self._started = time.monotonic()
+        if self._started is None:
+            self._started, self._steps_before = time.monotonic(), state.global_step
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or logs is None or "loss" not in logs:
+        if not state.is_world_process_zero or logs is None or "loss" not in logs or self._started is None:
             return
-        seconds, tokens = time.monotonic() - self._started, self._tokens(logs)
-        self.seconds, self.tokens = self.seconds + seconds, self.tokens + tokens
-        record = {
-            "step": state.global_step,
-            **logs,
-            "tokens": tokens,
-            "tokens_per_second": round(tokens / seconds, 1),
-            "seconds": round(seconds, 3),
-        }
-        self.run_directory.append_metrics(record)
-        remaining = (state.max_steps - state.global_step) * seconds
+        steps, seconds = state.global_step - self._steps_before, time.monotonic() - self._started
+        tokens = self._tokens(logs, steps)
+        self._started = None
+        self.run_directory.append_metrics(
+            {
+                "step": state.global_step,
+                **logs,
+                "tokens": tokens,
+                "tokens_per_second": round(tokens / seconds, 1),
+                "seconds": round(seconds, 3),
+            }
+        )
+        remaining = (state.max_steps - state.global_step) * seconds / steps
         print(
             f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}  lr {logs['learning_rate']:.1e}  "
             f"{tokens / seconds:.0f} tokens/s  {seconds:.1f} s  {remaining / 60:.1f} min to go",
             flush=True,
         )
 
-    def _tokens(self, logs: dict[str, float]) -> float:
+    def _tokens(self, logs: dict[str, float], steps: int) -> float:
+        """Tokens of the logged steps: of the rollouts, or for SFT of the sequences."""
         if "completions/mean_length" in logs:
-            return logs["completions/mean_length"] * self.sequences_per_step
+            return logs["completions/mean_length"] * self.sequences_per_step * steps
         before, self._tokens_seen = self._tokens_seen, logs.get("num_tokens", self._tokens_seen)
         return self._tokens_seen - before

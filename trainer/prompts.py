@@ -6,6 +6,7 @@ Text prompts are rendered with the chat template of the model that reads them.
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from trainer.dataset import Message, Row
@@ -31,6 +32,13 @@ def with_demonstration(prompt: list[Message], demonstration: str, template: str)
     return [*prompt[:-1], {"role": "user", "content": text}]
 
 
+def report_cuts(what: str, prompts: list[Prompt]) -> None:
+    """Say how many texts were cut, if any."""
+    count = sum(prompt.was_cut for prompt in prompts)
+    if count:
+        print(f"warning: {count} of {len(prompts)} {what}")
+
+
 def check_template(template: str) -> None:
     """Raise UsageError unless `template` has each of its two places once, the prompt first."""
     counts = [template.count("{prompt}"), template.count("{demonstration}")]
@@ -48,7 +56,7 @@ class PromptEncoder:
         max_prompt_length: Tokens of a student prompt.
         context_room: Tokens that a demonstration prompt may have: the model's context window less the
             completion.
-        max_demonstration_length: Tokens of a demonstration. It is a response, so `--max_completion_length`
+        max_completion_length: Tokens of a demonstration. It is a response, so `--max_completion_length`
             bounds it as it bounds the responses of the student.
         enable_thinking: Passed to the chat template.
     """
@@ -59,7 +67,7 @@ class PromptEncoder:
         *,
         max_prompt_length: int,
         context_room: int,
-        max_demonstration_length: int,
+        max_completion_length: int,
         template: str,
         enable_thinking: bool = False,
     ):
@@ -67,7 +75,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.max_prompt_length = max_prompt_length
         self.context_room = context_room
-        self.max_demonstration_length = max_demonstration_length
+        self.max_completion_length = max_completion_length
         self.template = template
         self.enable_thinking = enable_thinking
 
@@ -84,9 +92,15 @@ class PromptEncoder:
                     f"{self.tokenizer.name_or_path} has no chat template. Use an instruct model or text prompts."
                 )
             return self._token_ids(messages[0]["content"], add_special_tokens=True)
-        encoded: Any = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, enable_thinking=self.enable_thinking
-        )
+        try:
+            encoded: Any = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=True, enable_thinking=self.enable_thinking
+            )
+        except TemplateError as error:
+            raise UsageError(
+                f"the chat template of {self.tokenizer.name_or_path} refuses a prompt with the roles "
+                f"{', '.join(m['role'] for m in messages)}: {error}. Change the prompts, or use another model."
+            ) from error
         return encoded["input_ids"]
 
     def student_prompt(self, row: Row) -> Prompt:
@@ -101,7 +115,7 @@ class PromptEncoder:
             UsageError: question and template leave no room for a demonstration in the context window.
         """
         token_ids = self._token_ids(demonstration)
-        keep = min(len(token_ids), self.max_demonstration_length)
+        keep = min(len(token_ids), self.max_completion_length)
         while keep > 0:
             text = demonstration if keep == len(token_ids) else str(self.tokenizer.decode(token_ids[:keep]))
             ids = self.render(with_demonstration(row.prompt, text, self.template))
@@ -125,7 +139,7 @@ class PromptEncoder:
 
     def target(self, text: str) -> Prompt:
         """A response as training target: its tokens and the end-of-turn token, cut at the end where too long."""
-        limit = self.max_demonstration_length
+        limit = self.max_completion_length
         ids: list[Any] = [*self._token_ids(text), self.tokenizer.eos_token_id]
         return Prompt(ids[:limit], len(ids) > limit)
 

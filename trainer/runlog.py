@@ -53,7 +53,8 @@ class RunDirectory:
         content = configuration(resolved)
         free = {f.name for f in dataclasses.fields(resolved.settings) if not f.metadata["decides"]}
         run._require_same_configuration(content, may_differ=free)
-        write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        if not run.is_finished():
+            write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return run
 
     def require_writable(self) -> None:
@@ -72,6 +73,7 @@ class RunDirectory:
     def _require_same_configuration(self, content: dict[str, Any], may_differ: set[str]) -> None:
         found = self._read_configuration()
         if found is None:
+            self._require_no_checkpoint()
             return
         keys = [key for key in content | found if key not in may_differ]
         differing = [key for key in keys if content.get(key) != found.get(key)]
@@ -81,6 +83,13 @@ class RunDirectory:
             raise UsageError(
                 f"{self.path} holds a run with {key}={found.get(key)!r}, this one has {content.get(key)!r}{more}. "
                 "Pass another --output_dir, or the settings of that run to go on with it."
+            )
+
+    def _require_no_checkpoint(self) -> None:
+        strangers = sorted(self.path.glob("checkpoint-*"))
+        if strangers:
+            raise UsageError(
+                f"{strangers[0]} is there, and no config.yaml says which run it is of. Pass another --output_dir."
             )
 
     def _read_configuration(self) -> dict[str, Any] | None:

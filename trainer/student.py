@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -84,7 +85,7 @@ def load_student(settings: Student) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(
             name, dtype=torch.float32, use_safetensors=True, local_files_only=settings.local_files_only
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(
             f"can't load the weights of {name!r}: {_first_line(error)} Expected model.safetensors."
         ) from error
@@ -96,7 +97,7 @@ def encoder_for(settings: Student, tokenizer: PreTrainedTokenizerBase, window: i
         tokenizer,
         max_prompt_length=settings.max_prompt_length,
         context_room=window - settings.max_completion_length,
-        max_demonstration_length=settings.max_completion_length,
+        max_completion_length=settings.max_completion_length,
         template=template,
         enable_thinking=settings.enable_thinking,
     )
@@ -109,14 +110,20 @@ def end_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
     return ids if tokenizer.eos_token_id in ids else [tokenizer.eos_token_id, *ids]
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a folder holds LoRA adapters instead of a whole model."""
+    return (Path(name) / "adapter_config.json").is_file()
+
+
 def _base_of(name: str) -> str:
     """The model that a folder of LoRA adapters belongs to; any other name as it is."""
-    adapters = Path(name) / "adapter_config.json"
-    return json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapters.is_file() else name
+    if not is_adapter(name):
+        return name
+    return json.loads((Path(name) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def _looks_like_a_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") != 1
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _first_line(error: Exception) -> str:

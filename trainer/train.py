@@ -10,12 +10,12 @@ from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PrinterCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, set_seed
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer import checkpoint, runlog
-from trainer.arguments import training_arguments
+from trainer.arguments import prompts_per_step, training_arguments
 from trainer.config import Train
 from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_rows
 from trainer.demonstrations import write_demonstrations
@@ -23,26 +23,24 @@ from trainer.errors import Stopped, UsageError
 from trainer.evaluate import Judge, summarize, table
 from trainer.loop import SelfDistillationTrainer, StepRecorder, StopOnSignal, SupervisedTrainer
 from trainer.preflight import TeacherIdentity, require_teacher
-from trainer.prompts import Prompt, PromptEncoder
+from trainer.prompts import PromptEncoder, report_cuts
 from trainer.resolve import Resolved, show
 from trainer.runlog import RunDirectory
-from trainer.student import context_window, encoder_for, load_student, load_tokenizer
+from trainer.student import context_window, encoder_for, is_adapter, load_student, load_tokenizer
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a run reads, checked before anything expensive.
+    """All that a run reads from this machine, checked before anything expensive.
 
     Attributes:
         eval_rows: "new_skill" and "prior_skills", each where a file was given.
-        teacher: The served teacher, where the run needs one.
     """
 
     train_rows: list[Row]
     eval_rows: dict[str, list[Row]]
     encoder: PromptEncoder
     arguments: SDFTConfig | SFTConfig
-    teacher: TeacherIdentity | None
 
 
 def run(resolved: Resolved) -> int:
@@ -52,7 +50,8 @@ def run(resolved: Resolved) -> int:
         UsageError, TeacherError: see `trainer.errors`; raised before anything expensive.
         Stopped: a signal asked to stop; what is needed to go on has been saved.
     """
-    settings: Train = resolved.settings
+    settings = settle(resolved.settings)
+    resolved = dataclasses.replace(resolved, settings=settings)
     inputs = read_inputs(resolved)
     if settings.dry_run:
         load_student(settings)
@@ -62,43 +61,35 @@ def run(resolved: Resolved) -> int:
     if directory.is_finished():
         print(f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again.")
         return 0
+    teacher = require_teacher(settings) if settings.demonstrations == "teacher" else None
     with StopOnSignal() as stop:
-        Run(settings, inputs, directory, stop).complete()
+        Run(settings, inputs, teacher, directory, stop).complete()
     return 0
 
 
-def read_inputs(resolved: Resolved) -> Inputs:
-    """Data, tokenizer, training arguments and the teacher's identity, each checked."""
-    settings: Train = resolved.settings
-    by_teacher = demonstrations_by_teacher(settings)
-    path = settings.train_data_path or default_train_data()
-    train_rows = load_rows(path, needs_golden=not by_teacher, skip_bad_rows=settings.skip_bad_rows)
-    if len(train_rows) < settings.num_prompts_per_batch:
-        raise UsageError(
-            f"{path} has {len(train_rows)} rows, fewer than the {settings.num_prompts_per_batch} of one step. "
-            f"Pass --num_prompts_per_batch {len(train_rows)} or less, or more data."
-        )
-    window = context_window(settings)
-    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
-    if settings.objective == "sdft":
-        for row in train_rows:
-            encoder.check_room(row)
-    arguments = training_arguments(resolved)
-    teacher = require_teacher(settings) if by_teacher else None
-    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, teacher)
-
-
-def demonstrations_by_teacher(settings: Train) -> bool:
-    """Whether the served teacher writes the demonstrations (for `seqkd`: the targets).
+def settle(settings: Train) -> Train:
+    """`settings` with everything decided that they leave open: the data files, and who demonstrates.
 
     Raises:
-        UsageError: the objective and `--demonstrations` contradict each other, or there is no teacher to ask.
+        UsageError: no data; objective and `--demonstrations` contradict each other; no teacher to ask.
     """
+    own_data, usual = settings.train_data_path, Path(DEFAULT_EVAL_DATA)
+    return dataclasses.replace(
+        settings,
+        train_data_path=own_data or default_train_data(),
+        eval_data_path=settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None),
+        demonstrations=who_demonstrates(settings),
+    )
+
+
+def who_demonstrates(settings: Train) -> str:
+    """`golden` or `teacher`, the writer of the demonstrations (for `seqkd` and `sft`: of the targets)."""
     fixed = {"seqkd": "teacher", "sft": "golden"}.get(settings.objective)
     chosen = settings.demonstrations
     if fixed is not None and chosen not in ("auto", fixed):
         raise UsageError(
-            f"--objective {settings.objective} learns from {fixed} texts, and --demonstrations is {chosen}."
+            f"--objective {settings.objective} learns from {fixed} texts, and --demonstrations is {chosen}. "
+            "Leave one of them out."
         )
     if chosen == "auto":
         chosen = fixed or ("teacher" if settings.vllm_server_base_url else "golden")
@@ -107,13 +98,44 @@ def demonstrations_by_teacher(settings: Train) -> bool:
             f"--objective {settings.objective} with demonstrations by the teacher needs its URL: "
             "`train http://localhost:8000 …`."
         )
-    return chosen == "teacher"
+    return chosen
+
+
+def read_inputs(resolved: Resolved) -> Inputs:
+    """Data, tokenizer and training arguments, each checked."""
+    settings: Train = resolved.settings
+    window = context_window(settings)
+    if is_adapter(settings.model_name_or_path):
+        raise UsageError(
+            f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
+            "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
+        )
+    needs_golden = settings.demonstrations == "golden"
+    train_rows = load_rows(
+        settings.train_data_path or "", needs_golden=needs_golden, skip_bad_rows=settings.skip_bad_rows
+    )
+    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    if settings.objective == "sdft":
+        for row in train_rows:
+            encoder.check_room(row)
+    arguments = training_arguments(resolved)
+    require_a_step(len(train_rows), arguments)
+    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments)
+
+
+def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
+    """Raise UsageError unless there are rows for one optimizer step."""
+    needed = prompts_per_step(arguments)
+    if rows < needed:
+        raise UsageError(
+            f"there are {rows} rows to train on, fewer than the {needed} of one step. "
+            f"Pass --num_prompts_per_batch {max(rows, 1)} or less, or more data."
+        )
 
 
 def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
     """The rows to score before and after, by what they measure."""
-    usual = DEFAULT_EVAL_DATA if settings.train_data_path is None and Path(DEFAULT_EVAL_DATA).is_file() else None
-    files = {"new_skill": settings.eval_data_path or usual, "prior_skills": settings.prior_data_path}
+    files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     return {
         name: load_rows(path, skip_bad_rows=settings.skip_bad_rows)[: settings.max_eval_samples]
         for name, path in files.items()
@@ -124,13 +146,22 @@ def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
 class Run:
     """One run in its directory, from demonstrations to summary. An interrupted one goes on where it was."""
 
-    def __init__(self, settings: Train, inputs: Inputs, directory: RunDirectory, stop: StopOnSignal):
+    def __init__(
+        self,
+        settings: Train,
+        inputs: Inputs,
+        teacher: TeacherIdentity | None,
+        directory: RunDirectory,
+        stop: StopOnSignal,
+    ):
         self.settings = settings
         self.inputs = inputs
+        self.teacher = teacher
         self.directory = directory
         self.stop = stop
         earlier = directory.read_json("summary.json") or {}
         self.wall_seconds: dict[str, float] = earlier.get("wall_seconds", {})
+        self.demonstration_counts: dict[str, int] | None = None
 
     def complete(self) -> None:
         """Do whatever of the run is not done yet; the last file written is `summary.json`.
@@ -138,13 +169,13 @@ class Run:
         Raises:
             Stopped: a signal asked to stop; the summary says so and the same command goes on.
         """
-        teacher = dataclasses.asdict(self.inputs.teacher) if self.inputs.teacher else None
-        self.directory.write_json("environment.json", runlog.environment(teacher))
+        self.directory.write_json("environment.json", runlog.environment(self.teacher_summary()))
         try:
+            with self.stage("model"):
+                student = load_student(self.settings)
             with self.stage("demonstrations"):
                 texts = self.demonstrations()
-            with self.stage("model"):
-                trainer = self.make_trainer(texts)
+            trainer = self.make_trainer(student, texts)
             self.score("before", trainer.model)
             with self.stage("train"):
                 self.optimize(trainer)
@@ -173,31 +204,35 @@ class Run:
 
     def demonstrations(self) -> list[tuple[Row, str]]:
         """Each training row with its demonstration text."""
-        if self.inputs.teacher is None:
-            return [(row, row.golden_response or "") for row in self.inputs.train_rows]
-        written = write_demonstrations(
-            self.inputs.train_rows, self.settings, self.directory.path / "demonstrations.jsonl"
-        )
-        return [
-            (row, text) for row, text in zip(self.inputs.train_rows, written.texts, strict=True) if text is not None
-        ]
+        rows = self.inputs.train_rows
+        if self.teacher is None:
+            return [(row, row.golden_response or "") for row in rows]
+        written = write_demonstrations(rows, self.settings, self.directory.path / "demonstrations.jsonl")
+        self.demonstration_counts = {kind: getattr(written, kind) for kind in ("written", "replaced", "dropped")}
+        return [(row, text) for row, text in zip(rows, written.texts, strict=True) if text is not None]
 
-    def make_trainer(self, demonstrated: list[tuple[Row, str]]) -> SelfDistillationTrainer | SupervisedTrainer:
+    def make_trainer(
+        self, student: PreTrainedModel, demonstrated: list[tuple[Row, str]]
+    ) -> SelfDistillationTrainer | SupervisedTrainer:
         """The trainer of the objective over encoded rows."""
+        arguments = self.inputs.arguments
+        require_a_step(len(demonstrated), arguments)
         sdft = self.settings.objective == "sdft"
         encode = distillation_rows if sdft else supervised_rows
-        arguments = self.inputs.arguments
         sequences = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
         kind: Any = SelfDistillationTrainer if sdft else SupervisedTrainer
-        trainer = kind(
-            model=load_student(self.settings),
-            args=arguments,
-            train_dataset=encode(self.inputs.encoder, demonstrated),
-            processing_class=self.inputs.encoder.tokenizer,
-            callbacks=[StepRecorder(self.directory, sequences), self.stop],
-            peft_config=lora_config(self.settings) if self.settings.use_peft else None,
-            **({"run_directory": self.directory} if sdft else {}),
-        )
+        try:
+            trainer = kind(
+                model=student,
+                args=arguments,
+                train_dataset=encode(self.inputs.encoder, demonstrated),
+                processing_class=self.inputs.encoder.tokenizer,
+                callbacks=[StepRecorder(self.directory, sequences), self.stop],
+                peft_config=lora_config(self.settings) if self.settings.use_peft else None,
+                **({"run_directory": self.directory} if sdft else {}),
+            )
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"TRL can't begin with these settings: {error}") from error
         trainer.remove_callback(PrinterCallback)
         return trainer
 
@@ -221,6 +256,9 @@ class Run:
         self.directory.forget_after(step)
         if last:
             print(f"going on from {last}")
+        if last and checkpoint.is_complete_run(last):
+            trainer._load_from_checkpoint(str(last))
+            return
         set_seed(self.settings.seed)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         if self.stop.requested and trainer.state.global_step < trainer.state.max_steps:
@@ -244,6 +282,7 @@ class Run:
                 "score_details": details,
                 "tokens_per_second": round(sum(r["tokens"] for r in metrics) / seconds, 1) if metrics else None,
                 "wall_seconds": self.wall_seconds,
+                "demonstrations": self.demonstration_counts,
                 "teacher": self.teacher_summary(),
             },
         )
@@ -260,8 +299,7 @@ class Run:
 
     def teacher_summary(self) -> dict[str, Any] | None:
         """The served teacher that took part; the tokenizer route is of objectives that it scores tokens for."""
-        teacher = self.inputs.teacher
-        return None if teacher is None else dataclasses.asdict(teacher) | {"tokenizer_route": None}
+        return None if self.teacher is None else dataclasses.asdict(self.teacher) | {"tokenizer_route": None}
 
 
 def headline(scores: dict[str, dict[str, Any]]) -> dict[str, float | None]:
@@ -293,13 +331,6 @@ def supervised_rows(encoder: PromptEncoder, demonstrated: list[tuple[Row, str]])
             "labels": [[-100] * len(prompt.ids) + target.ids for prompt, target in pairs],
         }
     )
-
-
-def report_cuts(what: str, prompts: list[Prompt]) -> None:
-    """Say how many texts were cut, if any."""
-    count = sum(prompt.was_cut for prompt in prompts)
-    if count:
-        print(f"warning: {count} of {len(prompts)} {what}")
 
 
 def lora_config(settings: Train) -> LoraConfig:

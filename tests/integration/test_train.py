@@ -113,6 +113,31 @@ def untimed(path: Path) -> list[dict]:
     return [{key: value for key, value in record.items() if "second" not in key} for record in lines(path)]
 
 
+def test_a_run_killed_after_its_last_step_trains_no_further(rows, tmp_path):
+    run = tmp_path / "run"
+    arguments = [
+        *SMALL,
+        "--train_data_path",
+        rows,
+        "--eval_data_path",
+        rows,
+        "--max_eval_samples",
+        "8",
+        "--output_dir",
+        run,
+    ]
+    assert trainer("train", *arguments, "--max_steps", "2").returncode == 0
+    weights, summary = digests(run), (run / "summary.json").read_text()
+    (run / "summary.json").unlink()
+    (run / "scores_after.json").unlink()
+    assert trainer("train", *arguments, "--max_steps", "2").returncode == 0
+    assert digests(run) == weights
+    found, before = json.loads((run / "summary.json").read_text()), json.loads(summary)
+    assert {key: found[key] for key in ("steps", "scores", "status")} == {
+        key: before[key] for key in ("steps", "scores", "status")
+    }
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_exits_with_4_and_the_same_command_goes_on(rows, tmp_path, number):
     arguments = [*SMALL, "--train_data_path", rows, "--num_train_epochs", "2", "--output_dir", tmp_path / "run"]

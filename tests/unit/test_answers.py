@@ -33,6 +33,10 @@ def test_any_text_can_be_parsed(text):
     assert isinstance(strip_thinking(text), str)
 
 
+def test_thousands_of_brackets_are_a_text():
+    assert parse_actions("Action: a\nAction_Input: " + "[" * 100_000)[0].input == "[" * 100_000
+
+
 def test_inputs_may_be_plain_text_several_lines_or_spelt_with_a_space():
     text = 'Action: a\nAction Input: {\n "x": 1\n}\nObservation: 3\nAction: b\nAction_Input:  12 \nThought: done'
     assert parse_actions(text) == [Action("a", {"x": 1}), Action("b", 12)]

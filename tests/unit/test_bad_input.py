@@ -56,7 +56,7 @@ def test_an_empty_dataset(run, data):
 
 def test_fewer_rows_than_a_step_needs(run):
     code, error = run("--num_prompts_per_batch", "5")
-    assert code == 2 and "4 rows, fewer than the 5 of one step" in error
+    assert code == 2 and "4 rows to train on, fewer than the 5 of one step" in error
 
 
 def test_a_prompt_longer_than_the_limit(run, data):
@@ -118,6 +118,29 @@ def test_a_teacher_that_refuses_the_key(run):
     with FakeTeacher(api_key="right") as teacher:
         code, error = run("--vllm_server_base_url", teacher.url, "--vllm_server_api_key", "sk-wrong")
     assert code == 3 and "401" in error and "SDFT_VLLM_SERVER_API_KEY" in error and "sk-wrong" not in error
+
+
+def test_a_folder_of_adapters_as_the_student_to_train(run, student_path, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": student_path}))
+    code, error = run("--model_name_or_path", str(tmp_path))
+    assert code == 2 and "holds LoRA adapters" in error and "merge_and_unload" in error
+
+
+def test_checkpoints_of_an_unknown_run(run, tmp_path):
+    (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
+    code, error = run()
+    assert code == 2 and "no config.yaml says which run it is of" in error
+
+
+@pytest.mark.parametrize("value", ["-1", "99999999999"])
+def test_a_seed_out_of_range(run, value):
+    code, error = run("--seed", value)
+    assert code == 2 and "seed" in error and "at least 0" in error
+
+
+def test_a_micro_batch_of_nothing(run):
+    code, error = run("--per_device_train_batch_size", "0")
+    assert code == 2 and "micro-batches of 0" in error
 
 
 def test_a_template_without_its_places(run):

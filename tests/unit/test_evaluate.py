@@ -67,9 +67,18 @@ def test_a_greedy_answer_does_not_depend_on_its_neighbours(student, tokenizer):
     assert all(len(ids) <= 20 for ids in together)
 
 
+def test_greedy_means_greedy_whatever_the_models_own_configuration_says(student, tokenizer):
+    ends, prompts = end_token_ids(student, tokenizer), [tokenizer("What is 37 plus 64?")["input_ids"]]
+    plain = decode_greedily(student, tokenizer, prompts, ends, 20)
+    student.generation_config.repetition_penalty = 3.0
+    student.generation_config.no_repeat_ngram_size = 1
+    student.generation_config.num_beams = 3
+    assert decode_greedily(student, tokenizer, prompts, ends, 20) == plain
+
+
 def test_a_requested_stop_ends_the_scoring_and_leaves_the_model_in_its_mode(student, tokenizer):
     encoder = PromptEncoder(
-        tokenizer, max_prompt_length=64, context_room=64, max_demonstration_length=8, template=TEACHER_PROMPT_TEMPLATE
+        tokenizer, max_prompt_length=64, context_room=64, max_completion_length=8, template=TEACHER_PROMPT_TEMPLATE
     )
     student.train()
     with pytest.raises(Stopped):

@@ -53,7 +53,7 @@ def encoder(tokenizer):
         tokenizer,
         max_prompt_length=128,
         context_room=400,
-        max_demonstration_length=64,
+        max_completion_length=64,
         template=TEACHER_PROMPT_TEMPLATE,
     )
 
@@ -144,6 +144,21 @@ def test_a_save_that_fails_leaves_the_older_checkpoint_the_newest(student_path, 
         train(trainer)
     assert checkpoint.newest(tmp_path).name == "checkpoint-1"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["checkpoint-1"]
+
+
+def test_a_checkpoint_of_the_same_step_is_kept_and_not_replaced(student_path, tmp_path):
+    trainer = ours(student_path, tmp_path, max_steps=1)
+    train(trainer)
+    inode = (tmp_path / "checkpoint-1").stat().st_ino
+    trainer._save_checkpoint(trainer.model, None)
+    assert (tmp_path / "checkpoint-1").stat().st_ino == inode
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(student_path, tmp_path):
+    trainer = ours(student_path, tmp_path)
+    next(trainer.model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainerError, match="the gradient norm is nan at step 1"):
+        train(trainer)
 
 
 def test_a_sample_rollout_of_each_step_is_recorded_with_its_divergence(student_path, tmp_path):

@@ -13,7 +13,7 @@ CLOSING = "Now answer with a response of your own, including the thinking proces
 
 
 def encoder(tokenizer, **changes):
-    limits = {"max_prompt_length": 64, "context_room": 400, "max_demonstration_length": 300}
+    limits = {"max_prompt_length": 64, "context_room": 400, "max_completion_length": 300}
     return PromptEncoder(tokenizer, template=TEACHER_PROMPT_TEMPLATE, **(limits | changes))
 
 
@@ -51,7 +51,7 @@ def test_a_short_prompt_is_whole_and_a_long_one_loses_its_beginning(tokenizer):
 
 @given(st.integers(0, 600), st.integers(80, 500), st.integers(1, 500))
 def test_a_demonstration_prompt_keeps_question_and_closing_whatever_its_length(tokenizer, words, room, limit):
-    built = encoder(tokenizer, context_room=room, max_demonstration_length=limit)
+    built = encoder(tokenizer, context_room=room, max_completion_length=limit)
     demonstration = " ".join(f"w{i}" for i in range(words)) or "w"
     try:
         prompt = built.demonstration_prompt(row("the question?"), demonstration)
@@ -72,7 +72,7 @@ def test_a_question_that_leaves_no_room_is_an_error_with_the_numbers(tokenizer):
 def test_a_target_ends_with_the_end_of_turn_token_unless_it_was_cut(tokenizer):
     whole = encoder(tokenizer).target("Action: a")
     assert tokenizer.decode(whole.ids) == "Action: a<|im_end|>" and not whole.was_cut
-    cut = encoder(tokenizer, max_demonstration_length=5).target("word " * 80)
+    cut = encoder(tokenizer, max_completion_length=5).target("word " * 80)
     assert cut.was_cut and len(cut.ids) == 5
 
 

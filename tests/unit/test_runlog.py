@@ -36,6 +36,14 @@ def test_what_decides_nothing_may_differ_when_a_run_goes_on(tmp_path):
     assert yaml.safe_load((directory.path / "config.yaml").read_text())["save_steps"] == 6
 
 
+def test_a_finished_run_keeps_its_configuration_to_the_byte(tmp_path):
+    directory = RunDirectory.open(str(tmp_path), settings("--save_steps", "5"))
+    directory.write_json("summary.json", {"status": "finished"})
+    before = (tmp_path / "config.yaml").read_bytes()
+    RunDirectory.open(str(tmp_path), settings("--save_steps", "6"))
+    assert (tmp_path / "config.yaml").read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_done(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"can't write to the output folder .*file/run.*--output_dir"):
