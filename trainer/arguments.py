@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import json
 import os
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from trl.experimental.sdft import SDFTConfig
 
 from trainer.config import Train
 from trainer.errors import UsageError
-from trainer.resolve import Resolved, unknown_key
+from trainer.resolve import Resolved, as_text, unknown_key
 
 LOOP_DEFAULTS: dict[str, Any] = {
     "lr_scheduler_type": "cosine",
@@ -118,7 +119,7 @@ def check_reporters(report_to: str | list[str]) -> None:
 def as_words(key: str, value: Any) -> list[str]:
     """A setting as command-line words."""
     values = value if isinstance(value, list) else [value]
-    return [f"--{key}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in values)]
+    return [f"--{key}", *(json.dumps(item) if isinstance(item, dict) else str(as_text(item)) for item in values)]
 
 
 def _refuse(message: str) -> NoReturn:

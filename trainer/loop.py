@@ -177,7 +177,7 @@ class StopOnSignal(TrainerCallback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore_handlers()
-        print("stopping: finishing the micro-batch and saving; once more to stop at once", flush=True)
+        print("stopping at the next safe point; once more to stop at once", flush=True)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._at_step_start = RandomState() if state.global_step == 0 else None

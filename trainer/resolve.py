@@ -56,7 +56,7 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
                 values[key], origins[key] = value, origin
 
     options = {f.name: f for f in dataclasses.fields(kind)}
-    extra = {key: values.pop(key) for key in list(values) if key not in options}
+    extra = {key: as_text(values.pop(key)) for key in list(values) if key not in options}
     if extra and kind is not Train:
         raise unknown_key(next(iter(extra)), origins[next(iter(extra))], options)
     converted = {key: convert(options[key], value, origins[key]) for key, value in values.items()}
@@ -64,6 +64,13 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
         if converted.get(name):
             converted[name] = normalize_url(converted[name])
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
+
+
+def as_text(value: Any) -> Any:
+    """A scalar as the command line would give it, so that `3` in a file and `3` typed in are the same setting."""
+    if isinstance(value, list | dict):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, dict[str, Any]]:

@@ -28,6 +28,15 @@ def test_any_further_training_argument_is_passed_on_with_its_type():
     assert values.gradient_checkpointing is True
 
 
+def test_arguments_of_a_file_are_those_of_the_command_line(tmp_path):
+    (tmp_path / "run.yaml").write_text("max_steps: 3\nbf16: false\nlr_scheduler_kwargs: {num_cycles: 1}\n")
+    from_file = resolve("train", ["--config", str(tmp_path / "run.yaml")], {})
+    typed_in = resolve("train", ["--max_steps", "3", "--bf16", "false"], {})
+    assert {key: from_file.extra[key] for key in typed_in.extra} == typed_in.extra
+    values = training_arguments(from_file)
+    assert (values.max_steps, values.bf16, values.lr_scheduler_kwargs) == (3, False, {"num_cycles": 1})
+
+
 @pytest.mark.parametrize(
     ("argv", "steps"),
     [
