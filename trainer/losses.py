@@ -1,0 +1,400 @@
+"""The distillation loss from hidden states, through the output heads, one chunk of tokens at a time.
+
+Logits of a whole sequence never exist: of each model one chunk is projected, compared, turned into its gradient
+and dropped. The gradient is taken in the forward pass (every token's weight in the loss is known beforehand), so
+that each head is multiplied with once a direction: four products a chunk. TRL's chunked divergence needs six,
+because it projects again in the backward pass; it and Liger's have no top-K, and Liger's has no weights of tokens.
+
+Shapes: N tokens of the loss, C tokens of a chunk, V vocabulary, H hidden, K tokens of a top-K support.
+All reductions are in float32, or in float64 where the hidden states are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_BYTES = 56 * 2**20  # of one float32 buffer of a chunk; four of them exist, five for Jensen-Shannon
+MODES = ("full_logits", "topk_logits", "sampled_token")
+
+
+@dataclass(frozen=True)
+class OutputHead:
+    """How a model's last hidden state becomes logits: `softcap * tanh(scale * (h @ weight.T + bias) / softcap)`.
+
+    Args:
+        weight_VH: Projection, of any float dtype.
+        softcap: Bound of the logits (Gemma); None where the model has none.
+    """
+
+    weight_VH: Tensor
+    bias_V: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """Logits [N, V] all at once, for checks."""
+        raw_NV = self.scale * torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V)
+        return raw_NV if self.softcap is None else self.softcap * torch.tanh(raw_NV / self.softcap)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What is measured between teacher T and student S at a token, over temperature-scaled distributions.
+
+    Args:
+        alpha: 0 is KL(T‖S), 1 is KL(S‖T), between is the generalised Jensen-Shannon divergence
+            `alpha KL(T‖M) + (1 - alpha) KL(S‖M)` with `M = alpha T + (1 - alpha) S` (arXiv 2306.13649).
+        temperature: Divides both models' logits.
+        mode: `full_logits`: over the vocabulary. `topk_logits`: over the student's `top_k` likeliest tokens.
+            `sampled_token`: reverse KL's score-function estimate at the sampled token, alpha 1 only.
+        add_tail: The rest of the vocabulary is one more outcome; else both top-K parts are renormalised.
+        max_ratio: Bound of the importance weight p_now(token) / p_rollout(token) of a token; None: no weights.
+    """
+
+    alpha: float = 0.0
+    temperature: float = 1.0
+    mode: str = "full_logits"
+    top_k: int | None = None
+    add_tail: bool = True
+    max_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1 or self.temperature <= 0:
+            raise ValueError(f"expected 0 <= alpha <= 1 and temperature > 0, found {self.alpha}, {self.temperature}")
+        if self.mode not in MODES:
+            raise ValueError(f"expected a mode of {', '.join(MODES)}, found {self.mode!r}")
+        if self.mode == "topk_logits" and not self.top_k:
+            raise ValueError("the mode topk_logits needs top_k, the number of tokens of its support")
+        if self.mode == "sampled_token" and self.alpha != 1:
+            raise ValueError(f"the mode sampled_token estimates the reverse KL, alpha 1; found alpha {self.alpha}")
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """What the two distributions look like at each of N tokens; float32, without gradient.
+
+    Attributes:
+        loss_N: The divergence that is trained on, before weights, in nats.
+        kl_forward_N, kl_reverse_N: KL(T‖S) and KL(S‖T) over the whole vocabulary, in nats.
+        student_entropy_N, teacher_entropy_N: In nats.
+        agreement_N: 1 where both models' likeliest tokens are the same, else 0.
+        logp_N: The student's log-probability of the sampled token.
+        ratio_N: The importance weight of the token, 1 where there is none.
+    """
+
+    loss_N: Tensor
+    kl_forward_N: Tensor
+    kl_reverse_N: Tensor
+    student_entropy_N: Tensor
+    teacher_entropy_N: Tensor
+    agreement_N: Tensor
+    logp_N: Tensor
+    ratio_N: Tensor
+
+    def split(self, counts: Sequence[int]) -> list["TokenStatistics"]:
+        """The statistics of consecutive sequences of so many tokens each."""
+        parts = zip(*(getattr(self, field.name).split(list(counts)) for field in fields(self)), strict=True)
+        return [TokenStatistics(*part) for part in parts]
+
+    @classmethod
+    def join(cls, parts: Sequence["TokenStatistics"]) -> "TokenStatistics":
+        """Those of all sequences, one after another."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def chunked_divergence(
+    student_hidden_NH: Tensor,
+    student_head: OutputHead,
+    teacher_hidden_NH: Tensor,
+    teacher_head: OutputHead,
+    tokens_N: Tensor,
+    weights_N: Tensor,
+    divergence: Divergence,
+    rollout_logps_N: Tensor | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> tuple[Tensor, TokenStatistics]:
+    """The weighted sum of the tokens' divergences, and what was seen on the way.
+
+    Args:
+        student_hidden_NH: Last hidden states that predict `tokens_N`; the gradient flows into them and into the
+            student's head. The teacher's may have another width, but the same vocabulary.
+        tokens_N: Sampled tokens, int64.
+        weights_N: Share of each token in the loss; 0 leaves a token out.
+        rollout_logps_N: Log-probabilities that the tokens were sampled with; needed for `max_ratio`.
+        chunk_bytes: Size of one float32 buffer [C, V]; more is a little faster.
+
+    Returns:
+        A scalar `sum_n weights[n] * ratio[n] * divergence[n]`, and the statistics of each token.
+    """
+    loss, statistics = _ChunkedDivergence.apply(
+        student_hidden_NH,
+        student_head.weight_VH,
+        student_head.bias_V,
+        student_head,
+        teacher_hidden_NH.detach(),
+        teacher_head,
+        tokens_N,
+        weights_N,
+        divergence,
+        rollout_logps_N if divergence.max_ratio is not None else None,
+        chunk_bytes,
+    )
+    return loss, TokenStatistics(*statistics.unbind())
+
+
+class _ChunkedDivergence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student_hidden_NH: Tensor,
+        student_weight_VH: Tensor,
+        student_bias_V: Tensor | None,
+        student_head: OutputHead,
+        teacher_hidden_NH: Tensor,
+        teacher_head: OutputHead,
+        tokens_N: Tensor,
+        weights_N: Tensor,
+        divergence: Divergence,
+        rollout_logps_N: Tensor | None,
+        chunk_bytes: int,
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(student_hidden_NH.device.type, enabled=False):
+            precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
+            student, teacher = _Projection(student_head, precise), _Projection(teacher_head, precise)
+            wanted = dict(zip(("hidden", "weight", "bias"), ctx.needs_input_grad[:3], strict=True))
+            sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
+            gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted if wanted[name]}
+            count, vocabulary = student_hidden_NH.shape[0], student_weight_VH.shape[0]
+            rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
+            buffers = [
+                torch.empty(rows, vocabulary, dtype=precise, device=student_hidden_NH.device)
+                for _ in range(5 if 0 < divergence.alpha < 1 else 4)
+            ]
+            statistics = torch.zeros(len(fields(TokenStatistics)), count, dtype=precise, device=tokens_N.device)
+            for start in range(0, count, rows):
+                part = slice(start, min(start + rows, count))
+                logp_s_CV, logp_t_CV, *scratch = [buffer[: part.stop - start] for buffer in buffers]
+                hidden_CH = student.operand(student_hidden_NH[part])
+                capped_CV = student.log_probabilities(hidden_CH, divergence.temperature, logp_s_CV, scratch[0])
+                teacher.log_probabilities(
+                    teacher.operand(teacher_hidden_NH[part]), divergence.temperature, logp_t_CV, scratch[0]
+                )
+                seen, gradient_CV = _compare(logp_s_CV, logp_t_CV, tokens_N[part], divergence, scratch)
+                seen["ratio"] = _importance(seen["logp"], rollout_logps_N, part, divergence)
+                statistics[:, part] = torch.stack([seen[field.name[:-2]] for field in fields(TokenStatistics)])
+                if gradients:
+                    gradient_CV *= (weights_N[part] * seen["ratio"] / divergence.temperature).unsqueeze(1)
+                    student.backward(gradient_CV, capped_CV, hidden_CH, part, gradients)
+            loss = (weights_N * statistics[0] * statistics[-1]).sum()
+        ctx.gradients = [gradients.pop(name, None) for name in wanted]
+        ctx.dtypes = [None if source is None else source.dtype for source in sources.values()]
+        ctx.mark_non_differentiable(statistics)
+        return loss, statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the gradient of this loss was taken before; it can't be taken a second time")
+        scaled = [
+            None if gradient is None else gradient.mul_(grad_loss).to(dtype)
+            for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
+        ]
+        ctx.gradients = None
+        return (*scaled, *[None] * 8)
+
+
+class _Projection:
+    """An output head with its weight in the dtype that products are computed in.
+
+    bfloat16 stays bfloat16 on CUDA, whose products accumulate and return float32; anything else is computed in
+    the precise dtype.
+    """
+
+    def __init__(self, head: OutputHead, precise: torch.dtype):
+        self.head = head
+        self.precise = precise
+        weight = head.weight_VH.detach()
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else weight.dtype
+        self.half = weight.is_cuda and dtype == torch.bfloat16
+        self.weight_VH = weight.to(torch.bfloat16 if self.half else precise)
+
+    def operand(self, hidden_CH: Tensor) -> Tensor:
+        """Hidden states in the dtype of the product."""
+        return hidden_CH.detach().to(self.weight_VH.dtype)
+
+    def product(self, a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """`out = a @ b`, or `out += a @ b`, in the precise dtype."""
+        if self.half:
+            out.copy_(torch.addmm(out, a, b, out_dtype=self.precise) if add else torch.mm(a, b, out_dtype=self.precise))
+        elif add:
+            out.addmm_(a, b)
+        else:
+            torch.mm(a, b, out=out)
+
+    def log_probabilities(self, hidden_CH: Tensor, temperature: float, out_CV: Tensor, spare_CV: Tensor) -> Any:
+        """Write log-probabilities into `out_CV`; returns the capped logits over their cap where there is one."""
+        head, capped = self.head, None
+        self.product(hidden_CH, self.weight_VH.t(), spare_CV)
+        if head.bias_V is not None:
+            spare_CV += head.bias_V.detach()
+        if head.scale != 1:
+            spare_CV *= head.scale
+        if head.softcap is not None:
+            capped = spare_CV.div_(head.softcap).tanh_().clone()
+            spare_CV *= head.softcap
+        if temperature != 1:
+            spare_CV /= temperature
+        torch.log_softmax(spare_CV, -1, out=out_CV)
+        return capped
+
+    def backward(
+        self, gradient_CV: Tensor, capped_CV: Tensor | None, hidden_CH: Tensor, part: slice, into: dict[str, Tensor]
+    ) -> None:
+        """Take the gradient of the logits through cap, scale and projection."""
+        if capped_CV is not None:
+            gradient_CV *= capped_CV.square_().neg_().add_(1)
+        if self.head.scale != 1:
+            gradient_CV *= self.head.scale
+        if "bias" in into:
+            into["bias"] += gradient_CV.sum(0)
+        factor_CV = gradient_CV.to(self.weight_VH.dtype)
+        if "hidden" in into:
+            self.product(factor_CV, self.weight_VH, into["hidden"][part])
+        if "weight" in into:
+            self.product(factor_CV.t(), hidden_CH, into["weight"], add=True)
+
+
+def _importance(logp_C: Tensor, rollout_logps_N: Tensor | None, part: slice, divergence: Divergence) -> Tensor:
+    """The clipped ratio of the tokens' probabilities now and at the rollout."""
+    if rollout_logps_N is None or divergence.max_ratio is None:
+        return torch.ones_like(logp_C)
+    return (logp_C - rollout_logps_N[part]).clamp(-20, 20).exp().clamp(max=divergence.max_ratio)
+
+
+def _compare(
+    logp_s_CV: Tensor, logp_t_CV: Tensor, tokens_C: Tensor, divergence: Divergence, scratch: list[Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Statistics of a chunk and the gradient of its divergences for the student's logits.
+
+    All [C, V] arguments are overwritten. With p_S = softmax(z) the gradients are: KL(T‖S): p_S - p_T;
+    KL(S‖T): p_S (log p_S - log p_T - KL); Jensen-Shannon: (1 - alpha) p_S (log p_S - log m - KL(S‖M)).
+    """
+    prob_t_CV, work_CV, *_ = scratch
+    seen = {
+        "logp": logp_s_CV.gather(1, tokens_C.unsqueeze(1)).squeeze(1),
+        "agreement": (logp_s_CV.argmax(-1) == logp_t_CV.argmax(-1)).to(logp_s_CV.dtype),
+    }
+    special = None
+    if divergence.mode == "topk_logits":
+        special = _TopK(logp_s_CV, logp_t_CV, divergence)
+    elif divergence.mode == "sampled_token":
+        special = _SampledToken(logp_s_CV, logp_t_CV, tokens_C)
+    elif 0 < divergence.alpha < 1:
+        special = _JensenShannon(logp_s_CV, logp_t_CV, divergence.alpha, scratch)
+
+    torch.exp(logp_t_CV, out=prob_t_CV)
+    torch.sub(logp_t_CV, logp_s_CV, out=work_CV)
+    seen["kl_forward"] = work_CV.mul_(prob_t_CV).sum(-1)
+    seen["teacher_entropy"] = -torch.mul(prob_t_CV, logp_t_CV, out=work_CV).sum(-1)
+    prob_s_CV = torch.exp(logp_s_CV, out=work_CV)
+    gap_CV = logp_t_CV.sub_(logp_s_CV).mul_(prob_s_CV)
+    seen["kl_reverse"] = -gap_CV.sum(-1)
+    seen["student_entropy"] = -logp_s_CV.mul_(prob_s_CV).sum(-1)
+
+    if special is not None:
+        seen["loss"] = special.loss_C
+        return seen, special.gradient(prob_s_CV)
+    if divergence.alpha == 0:
+        seen["loss"] = seen["kl_forward"]
+        return seen, prob_s_CV.sub_(prob_t_CV)
+    seen["loss"] = seen["kl_reverse"]
+    return seen, prob_s_CV.mul_(seen["kl_reverse"].unsqueeze(1)).add_(gap_CV).neg_()
+
+
+class _JensenShannon:
+    """The generalised Jensen-Shannon divergence over the vocabulary."""
+
+    def __init__(self, logp_s_CV: Tensor, logp_t_CV: Tensor, alpha: float, scratch: list[Tensor]):
+        work_CV, log_s_CV, self.log_ratio_CV = scratch
+        torch.add(logp_s_CV, math.log(1 - alpha), out=log_s_CV)
+        mixture_CV = torch.logaddexp(log_s_CV, logp_t_CV + math.log(alpha), out=self.log_ratio_CV)
+        torch.sub(logp_t_CV, mixture_CV, out=work_CV)
+        kl_teacher_C = work_CV.mul_(torch.exp(logp_t_CV, out=log_s_CV)).sum(-1)
+        torch.sub(logp_s_CV, mixture_CV, out=self.log_ratio_CV)
+        torch.exp(logp_s_CV, out=work_CV)
+        self.kl_student_C = work_CV.mul_(self.log_ratio_CV).sum(-1)
+        self.alpha = alpha
+        self.loss_C = alpha * kl_teacher_C + (1 - alpha) * self.kl_student_C
+
+    def gradient(self, prob_s_CV: Tensor) -> Tensor:
+        """For the student's logits."""
+        inner_CV = self.log_ratio_CV.sub_(self.kl_student_C.unsqueeze(1)).mul_(1 - self.alpha)
+        return prob_s_CV.mul_(inner_CV)
+
+
+class _TopK:
+    """A divergence over the student's K likeliest tokens and, where asked for, the rest as one outcome (TRL's).
+
+    A function of the outcomes' log-probabilities has the gradient `p_v * c_b` for the logit of token v in outcome
+    b, with the coefficients c of the same divergence over K + 1 outcomes; all tokens of the rest share one.
+    """
+
+    def __init__(self, logp_s_CV: Tensor, logp_t_CV: Tensor, divergence: Divergence):
+        top_s_CK, self.support_CK = logp_s_CV.topk(min(int(divergence.top_k or 1), logp_s_CV.shape[1]), dim=-1)
+        outcomes = [
+            _with_tail(x) if divergence.add_tail else x for x in (top_s_CK, logp_t_CV.gather(1, self.support_CK))
+        ]
+        student, teacher = [x.log_softmax(-1) for x in outcomes]
+        self.loss_C, coefficients = _small_divergence(student, teacher, divergence.alpha)
+        if divergence.add_tail:
+            self.tail_C1 = coefficients[:, -1:]
+            self.inside_CK = coefficients[:, :-1] * top_s_CK.exp()
+        else:
+            self.tail_C1 = torch.zeros_like(coefficients[:, -1:])
+            self.inside_CK = coefficients * student.exp()
+
+    def gradient(self, prob_s_CV: Tensor) -> Tensor:
+        """For the student's logits."""
+        return prob_s_CV.mul_(self.tail_C1).scatter_(1, self.support_CK, self.inside_CK)
+
+
+class _SampledToken:
+    """`(log p_S - log p_T).detach() * log p_S` at the sampled token, as TRL's `sampled_token`."""
+
+    def __init__(self, logp_s_CV: Tensor, logp_t_CV: Tensor, tokens_C: Tensor):
+        self.tokens_C1 = tokens_C.unsqueeze(1)
+        logp_C1 = logp_s_CV.gather(1, self.tokens_C1)
+        self.advantage_C1 = logp_C1 - logp_t_CV.gather(1, self.tokens_C1)
+        self.loss_C = (self.advantage_C1 * logp_C1).squeeze(1)
+
+    def gradient(self, prob_s_CV: Tensor) -> Tensor:
+        """For the student's logits: advantage * (one-hot - p_S)."""
+        prob_s_CV.mul_(-self.advantage_C1)
+        return prob_s_CV.scatter_add_(1, self.tokens_C1, self.advantage_C1)
+
+
+def _with_tail(logp_CK: Tensor) -> Tensor:
+    """Log-probabilities with the logarithm of the mass they leave; that is kept above 1e-7, as in TRL."""
+    mass_C1 = logp_CK.logsumexp(-1, keepdim=True).clamp(max=-1e-7)
+    return torch.cat([logp_CK, torch.log(-torch.expm1(mass_C1))], dim=-1)
+
+
+def _small_divergence(logp_s: Tensor, logp_t: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """A divergence of [C, K] log-probabilities and, for each outcome, its logit's gradient over its probability."""
+    prob_s, prob_t, gap = logp_s.exp(), logp_t.exp(), logp_t - logp_s
+    if alpha == 0:
+        return (prob_t * gap).sum(-1), 1 - gap.exp()
+    if alpha == 1:
+        kl = -(prob_s * gap).sum(-1)
+        return kl, -gap - kl.unsqueeze(1)
+    mixture = torch.logaddexp(logp_s + math.log(1 - alpha), logp_t + math.log(alpha))
+    kl_teacher = (prob_t * (logp_t - mixture)).sum(-1)
+    kl_student = (prob_s * (logp_s - mixture)).sum(-1)
+    coefficients = (1 - alpha) * (logp_s - mixture - kl_student.unsqueeze(1))
+    return alpha * kl_teacher + (1 - alpha) * kl_student, coefficients
