@@ -18,6 +18,22 @@ def fingerprint(decides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
+def open_locked(path: Path) -> IO[bytes] | None:
+    """Open a file to append, for this process alone; None if another one holds it.
+
+    The lock ends when the file is closed; the kernel closes it at the death of the process, however it died.
+    """
+    file = open(path, "a+b")  # noqa: SIM115 (whoever holds the lock closes it)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return file
+
+
 class Journal:
     """Finished records by key, one JSON line each, on disk before `add` returns.
 
@@ -65,14 +81,9 @@ class Journal:
         self.close()
 
     def _open_locked(self) -> IO[bytes]:
-        file = open(self.path, "a+b")  # noqa: SIM115 (the journal stays open and locked until `close`)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise UsageError(
-                f"another process is writing {self.path}. Wait for it to end, or name another folder."
-            ) from None
+        file = open_locked(self.path)
+        if file is None:
+            raise UsageError(f"another process is writing {self.path}. Wait for it to end, or name another folder.")
         return file
 
     def _read_or_begin(self, decides: Mapping[str, Any]) -> None:

@@ -11,15 +11,18 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import yaml
 
 from trainer import __version__
 from trainer.atomic import write_json, write_text
-from trainer.errors import UsageError
+from trainer.errors import TrainerError, UsageError
+from trainer.journal import open_locked
 from trainer.resolve import Resolved
 
 PACKAGES = (
@@ -36,20 +39,25 @@ PACKAGES = (
 
 
 class RunDirectory:
-    """One run's folder. `open` it before anything expensive."""
+    """One run's folder. `open` it before anything expensive.
+
+    Whoever opens an unfinished run holds it alone until the object or the process ends.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self._lock: IO[bytes] | None = None
 
     @classmethod
     def open(cls, path: str, resolved: Resolved) -> "RunDirectory":
         """The folder, made if need be, with `config.yaml` in it.
 
         Raises:
-            UsageError: it can't be written, or holds a run of other settings.
+            UsageError: it can't be written, holds a run of other settings, or another process is at work there.
         """
         run = cls(Path(path))
         run.require_writable()
+        run._hold()
         content = configuration(resolved)
         free = {f.name for f in dataclasses.fields(resolved.settings) if not f.metadata["decides"]}
         run._require_same_configuration(content, may_differ=free)
@@ -63,12 +71,23 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # data-parallel processes try at the same moment
         except OSError as error:
             raise UsageError(
                 f"can't write to the output folder {self.path}: {error.strerror}. Pass --output_dir FOLDER, or mend "
                 f"its owner: `sudo chown -R $(id -u) {self.path}`."
             ) from error
+
+    def _hold(self) -> None:
+        """Keep others out. A finished run is only looked at; of data-parallel processes the first holds for all."""
+        if self.is_finished() or os.environ.get("RANK", "0") != "0":
+            return
+        with _needing_room(self.path / ".lock"):
+            self._lock = open_locked(self.path / ".lock")
+        if self._lock is None:
+            raise UsageError(
+                f"another `train` is at work in {self.path}. Wait for it to end, or pass another --output_dir."
+            )
 
     def _require_same_configuration(self, content: dict[str, Any], may_differ: set[str]) -> None:
         found = self._read_configuration()
@@ -107,8 +126,9 @@ class RunDirectory:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file of the run, whole or not at all."""
-        write_json(self.path / name, content)
+        """Write a JSON file of the run, whole or not at all; TrainerError if the folder does not take it."""
+        with _needing_room(self.path / name):
+            write_json(self.path / name, content)
 
     def is_finished(self) -> bool:
         """Whether a run came to its end here."""
@@ -137,10 +157,21 @@ class RunDirectory:
 
 
 def _append_line(file: Path, record: dict[str, Any]) -> None:
-    with file.open("a", encoding="utf-8") as stream:
+    with _needing_room(file), file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def _needing_room(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainerError(
+            f"can't write {file}: {error.strerror}. Expected a writable folder with room; when it has some, the same "
+            "command goes on from the newest checkpoint."
+        ) from error
 
 
 def _lines(file: Path) -> list[str]:

@@ -96,23 +96,6 @@ def test_seqkd_learns_the_text_that_the_teacher_writes(teacher_url, rows, tmp_pa
     assert len(written) == 48
 
 
-@pytest.mark.parametrize("more", [[], ["--use_peft", "--lora_r", "4"]])
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(rows, tmp_path, more):
-    arguments = [*SMALL, *more, "--train_data_path", rows, "--num_train_epochs", "2", "--save_steps", "2"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert trainer("train", *arguments, "--output_dir", whole).returncode == 0
-    for step in (1, 3, 7):
-        assert signal_after_step(killed, step, signal.SIGKILL, *arguments, "--output_dir", killed) == -signal.SIGKILL
-    done = trainer("train", *arguments, "--output_dir", killed)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert digests(killed) == digests(whole)
-    assert untimed(killed / "metrics.jsonl") == untimed(whole / "metrics.jsonl")
-
-
-def untimed(path: Path) -> list[dict]:
-    return [{key: value for key, value in record.items() if "second" not in key} for record in lines(path)]
-
-
 def test_a_run_killed_after_its_last_step_trains_no_further(rows, tmp_path):
     run = tmp_path / "run"
     arguments = [

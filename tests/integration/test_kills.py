@@ -1,0 +1,228 @@
+"""Runs that die, by SIGKILL at any moment, also within saving, or on a full disk, go on to the same bits.
+
+Each run is a fork of one server process that has imported everything, so that a start takes half a second.
+"""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+WORLD = Path(__file__).resolve().parents[2] / "data" / "tiny_world"
+STEPS = 24
+SMALL = [
+    "--model_name_or_path", WORLD / "student", "--local_files_only",
+    "--max_prompt_length", "256", "--max_completion_length", "16",
+    "--num_prompts_per_batch", "2", "--per_device_train_batch_size", "2", "--learning_rate", "1e-3",
+    "--max_steps", STEPS, "--save_steps", "1",
+]  # fmt: skip
+VARIANTS = pytest.mark.parametrize("more", [[], ["--use_peft", "--lora_r", "4"]], ids=["full", "lora"])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A call that saving makes, and when to die: `before` it, `after` it, or `within`, with half a file written."""
+
+    module: str
+    function: str
+    moment: str
+    calls: int  # of these at most are let pass: enough for the second save after a start
+    file: str = ""
+
+
+# The sum of the steps that a run gets ahead before these kills and the five at random moments is below STEPS.
+PLACES = {
+    "half of the weights": Place("safetensors.torch", "serialize_file", "within", 4),
+    "between two files": Place("torch", "save", "before", 8),
+    "the manifest": Place("os", "replace", "before", 2, "manifest.json"),
+    "before the rename": Place("os", "rename", "before", 2, "checkpoint-"),
+    "after the rename": Place("os", "rename", "after", 2, "checkpoint-"),
+    "rotation": Place("os", "unlink", "before", 12),
+}
+RANDOM_MOMENTS = 5
+SAVES_AT_MOST = 2  # before a kill at a random moment, however fast the machine is
+
+
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[multiprocessing.context.ForkServerContext]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}.items():
+            patch.setenv(name, value)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["trainer.train", "pytest"])
+        yield context
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> Path:
+    """40 training rows: 20 steps an epoch."""
+    path = tmp_path_factory.mktemp("data") / "rows.json"
+    path.write_text(json.dumps(json.loads((WORLD / "train_data.json").read_text())[:40]))
+    return path
+
+
+def train(arguments: list[str], log: Path, deadly: tuple[str, int] | None, begun: Connection) -> None:
+    """What a child process does: `train`, with its output in `log`."""
+    import torch
+    import transformers
+
+    from trainer.__main__ import main
+
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    original = transformers.Trainer.train
+
+    def announced(*args, **kwargs):
+        begun.send("begun")
+        return original(*args, **kwargs)
+
+    transformers.Trainer.train = announced
+    if deadly:
+        arm(*deadly)
+    sys.exit(main(["train", *arguments]))
+
+
+def arm(name: str, nth: int) -> None:
+    """Let this process die at the `nth` call of a place in saving."""
+    place = PLACES[name]
+    if name != "rotation":
+        make_deadly(place, nth)
+        return
+    from trainer import checkpoint
+
+    rotate = checkpoint.rotate_checkpoints
+    seen = itertools.count(1)  # over all rotations
+
+    def deadly_rotation(*args, **kwargs):
+        restore = make_deadly(place, nth, seen)
+        rotate(*args, **kwargs)
+        restore()
+
+    checkpoint.rotate_checkpoints = deadly_rotation
+
+
+def make_deadly(place: Place, nth: int, seen: Iterator[int] | None = None) -> Callable[[], None]:
+    """Replace a place's function by one that dies at its `nth` call; returns what takes it back."""
+    module = sys.modules[place.module]
+    original = getattr(module, place.function)
+    seen = seen or itertools.count(1)
+
+    def deadly(*args, **kwargs):
+        counts = not place.file or Path(str(args[1])).name.startswith(place.file)
+        if not (counts and next(seen) == nth):
+            return original(*args, **kwargs)
+        if place.moment != "before":
+            original(*args, **kwargs)
+        if place.moment == "within":
+            os.truncate(args[1], os.path.getsize(args[1]) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, place.function, deadly)
+    return lambda: setattr(module, place.function, original)
+
+
+def start(server, arguments, log: Path, *, deadly: tuple[str, int] | None = None, after: float | None = None) -> int:
+    """The exit code of one `train`, that dies at a `deadly` place or `after` so many seconds of training."""
+    hears, tells = server.Pipe(duplex=False)
+    process = server.Process(target=train, args=([str(word) for word in arguments], log, deadly, tells))
+    process.start()
+    tells.close()
+    if after is not None:
+        assert hears.poll(60) and hears.recv() == "begun"
+        time.sleep(after)
+        process.kill()
+    process.join(120)
+    return process.exitcode
+
+
+def newest(run: Path) -> Path:
+    return max(run.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+
+
+def digests(run: Path) -> dict[str, str]:
+    """SHA-256 of all weights of the newest checkpoint."""
+    files = sorted(newest(run).rglob("*.safetensors"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def untimed(run: Path) -> list[dict]:
+    """The metrics without what depends on the machine's mood."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timing = ("second", "memory")
+    return [{key: value for key, value in record.items() if not any(t in key for t in timing)} for record in records]
+
+
+def seconds_per_step(run: Path) -> float:
+    return json.loads((run / "summary.json").read_text())["wall_seconds"]["train"] / STEPS
+
+
+@VARIANTS
+def test_a_run_killed_five_times_at_random_and_six_times_in_saving_ends_with_the_same_bits(
+    fork_server, rows, tmp_path, more
+):
+    arguments = [*SMALL, *more, "--train_data_path", rows]
+    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+    assert start(fork_server, [*arguments, "--output_dir", whole], log) == 0, log.read_text()
+    draw = random.Random(str(more))
+    kills = [*PLACES] + ["random moment"] * RANDOM_MOMENTS
+    draw.shuffle(kills)
+    for kill in kills:
+        if kill == "random moment":
+            within = {
+                "after": draw.uniform(0, 3) * seconds_per_step(whole),
+                "deadly": ("before the rename", SAVES_AT_MOST + 1),
+            }
+        else:
+            within = {"deadly": (kill, draw.randint(1, PLACES[kill].calls))}
+        code = start(fork_server, [*arguments, "--output_dir", killed], log, **within)
+        assert code == -signal.SIGKILL, f"{kill} {within}: exit code {code}\n{log.read_text()}"
+    assert start(fork_server, [*arguments, "--output_dir", killed], log) == 0, log.read_text()
+    assert digests(killed) == digests(whole)
+    assert untimed(killed) == untimed(whole) and len(untimed(whole)) == STEPS
+    left = sorted(path.name for path in killed.iterdir() if path.is_dir())
+    assert left == [f"checkpoint-{STEPS - 1}", f"checkpoint-{STEPS}"]
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A file system of its own, 14 MB, and what resizes it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=14m", "none", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    try:
+        yield folder, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_run_on_a_full_disk_says_what_to_do_and_goes_on_when_there_is_room(fork_server, rows, tmp_path, small_disk):
+    disk, resize = small_disk
+    arguments = [*SMALL, "--train_data_path", rows]
+    whole, run, log = tmp_path / "whole", disk / "run", tmp_path / "log"
+    assert start(fork_server, [*arguments, "--output_dir", whole], log) == 0, log.read_text()
+    log.unlink()
+    assert start(fork_server, [*arguments, "--output_dir", run], log) == 1
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert f"error: no space left for checkpoint-2 in {run}: " in said and "goes on from checkpoint-1." in said
+    assert [path.name for path in run.iterdir() if path.is_dir()] == ["checkpoint-1"]
+    resize("64m")
+    assert start(fork_server, [*arguments, "--output_dir", run], log) == 0, log.read_text()
+    assert digests(run) == digests(whole) and untimed(run) == untimed(whole)
