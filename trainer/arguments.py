@@ -14,7 +14,9 @@ from trl.experimental.sdft import SDFTConfig
 
 from trainer.config import Train
 from trainer.errors import UsageError
+from trainer.microbatches import MicrobatchLimit
 from trainer.resolve import Resolved, as_text, unknown_key
+from trainer.rollout import wants_vllm
 
 LOOP_DEFAULTS: dict[str, Any] = {
     "lr_scheduler_type": "cosine",
@@ -50,7 +52,8 @@ STAND_IN = {
     "logging_strategy": "--logging_steps",
     "eval_strategy": "--eval_data_path, which is scored before and after",
     "teacher_sync_steps": "--teacher_update_rate, which holds at every step",
-    "use_vllm": "no flag: the student samples in the trainer",
+    "use_vllm": "--rollout_engine vllm",
+    "auto_find_batch_size": "--max_tokens_per_microbatch",
     "deepspeed": "`accelerate launch` with data parallelism",
     "fsdp": "`accelerate launch` with data parallelism",
     "hub_token": "the environment variable HF_TOKEN",
@@ -70,7 +73,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     given = passed_on(kind, resolved)
     defaults = LOOP_DEFAULTS | (DISTILLATION_DEFAULTS if kind is SDFTConfig else {}) | fitting_the_device(given)
     values = defaults | given | our_values(settings)
-    values["gradient_accumulation_steps"] = accumulation_steps(settings, values, resolved.origins)
+    values |= split_of_a_step(settings, values, resolved.origins)
     if kind is SDFTConfig:
         values |= distillation_values(settings)
     check_reporters(values["report_to"])
@@ -166,11 +169,47 @@ def distillation_values(settings: Train) -> dict[str, Any]:
         "max_prompt_length": None,
         "max_completion_length": settings.max_completion_length,
         "generate_from_teacher": settings.rollouts == "teacher",
+        "use_vllm": wants_vllm(settings.rollout_engine),
     }
 
 
-def accumulation_steps(settings: Train, values: dict[str, Any], origins: dict[str, str]) -> int:
-    """Micro-batches of an optimizer step: `--num_prompts_per_batch` prompts over all devices.
+def microbatch_limit(resolved: Resolved) -> MicrobatchLimit | None:
+    """What the user says bounds a micro-batch of `sdft`; None leaves it to the device's memory.
+
+    Raises:
+        UsageError: `--per_device_train_batch_size` and `--max_tokens_per_microbatch` both say it.
+    """
+    tokens, sequences = resolved.settings.max_tokens_per_microbatch, resolved.extra.get("per_device_train_batch_size")
+    if tokens is not None and sequences is not None:
+        raise UsageError(
+            "--max_tokens_per_microbatch and --per_device_train_batch_size both bound a micro-batch; give one of them."
+        )
+    if sequences is not None and int(sequences) < 1:
+        raise UsageError(f"found --per_device_train_batch_size {sequences}, expected at least 1.")
+    if sequences is not None:
+        return MicrobatchLimit(max_sequences=int(sequences))
+    return None if tokens is None else MicrobatchLimit(max_tokens=tokens)
+
+
+def split_of_a_step(settings: Train, values: dict[str, Any], origins: dict[str, str]) -> dict[str, int]:
+    """How the data loader hands out the `--num_prompts_per_batch` prompts of an optimizer step.
+
+    For `sdft` a batch is the whole step, which the trainer itself splits by length; else it is a micro-batch.
+    """
+    at_once = values["per_device_train_batch_size"]
+    if settings.objective != "sdft":
+        steps = micro_batches(settings, values, origins, at_once)
+        return {"per_device_train_batch_size": at_once, "gradient_accumulation_steps": steps}
+    explicit = values.get("gradient_accumulation_steps") is not None
+    batches = micro_batches(settings, values, origins, at_once if explicit else 1)
+    return {
+        "per_device_train_batch_size": batches * (at_once if explicit else 1),
+        "gradient_accumulation_steps": 1,
+    }
+
+
+def micro_batches(settings: Train, values: dict[str, Any], origins: dict[str, str], at_once: int) -> int:
+    """Micro-batches of `at_once` sequences that make up a step on one device.
 
     A given `--gradient_accumulation_steps` says the same thing in other units, so both at once is an error.
     """
@@ -182,10 +221,10 @@ def accumulation_steps(settings: Train, values: dict[str, Any], origins: dict[st
             )
         return explicit
     sequences = settings.num_prompts_per_batch * values.get("num_generations", 1)
-    at_once = values["per_device_train_batch_size"] * int(os.environ.get("WORLD_SIZE", "1"))
-    if at_once < 1 or sequences % at_once:
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    if at_once < 1 or sequences % (at_once * devices):
         raise UsageError(
-            f"{sequences} sequences a step can't be split into micro-batches of {at_once} "
-            "(--per_device_train_batch_size times the number of devices). Make --num_prompts_per_batch a multiple."
+            f"{sequences} sequences a step can't be split into micro-batches of {at_once} on each of {devices} "
+            "devices. Make --num_prompts_per_batch a multiple."
         )
-    return sequences // at_once
+    return sequences // (at_once * devices)

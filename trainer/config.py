@@ -144,6 +144,23 @@ class Train(ServedTeacher, Student):
     temperature: float = option(
         1.0, "sampling temperature of rollouts, also of both distributions in the loss", at_least=0.01
     )
+    loss_normalization: str = option(
+        "sequence",
+        "sequence: mean over rollouts of their mean over tokens, as published; token: mean over all tokens of the step",
+        choices=("sequence", "token"),
+    )
+    rollout_engine: str = option(
+        "auto",
+        "generate: transformers' generate; continuous: its continuous batching; vllm: TRL's vLLM integration; "
+        "auto picks by device and says why",
+        choices=("auto", "generate", "continuous", "vllm"),
+    )
+    max_tokens_per_microbatch: int | None = option(
+        None,
+        "tokens of a micro-batch, padding included; it changes speed and memory, not the loss "
+        "(unset: from the device's memory; --per_device_train_batch_size N asks for N rollouts instead)",
+        at_least=1,
+    )
     teacher_prompt_template: str = option(
         TEACHER_PROMPT_TEMPLATE,
         "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",

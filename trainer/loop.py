@@ -1,35 +1,42 @@
-"""The training loop: TRL's SDFT trainer with our teacher, prompts, checkpoints and records; SFT for targets.
+"""The training loop: TRL's SDFT trainer with a step of our own; TRL's SFT trainer for targets.
 
-Shapes: B sequences, T completion tokens, V vocabulary.
+TRL keeps rows, sampling, optimizer, schedule and logging. The step between them is ours: its rollouts are scored
+by the teacher, regrouped into micro-batches without padding, and learnt from through the chunked divergence.
+
+Shapes: N tokens in the loss, H hidden.
 """
 
+import dataclasses
+import json
 import math
-import signal
+import resource
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import is_peft_model
+from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from trl import SFTTrainer
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
-from trl.experimental.sdft.loss_utils import compute_divergence
-from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilder, DistillationLogits
-from trl.trainer.utils import RepeatSampler
+from trl.models.utils import _ForwardRedirection
+from trl.trainer.utils import RepeatSampler, pad
 
-from trainer.checkpoint import RandomState, WholeCheckpoints
+from trainer.atomic import write_json
+from trainer.checkpoint import WholeCheckpoints
 from trainer.errors import TrainerError, UsageError
+from trainer.losses import Divergence, TokenStatistics, chunked_divergence
+from trainer.microbatches import MicrobatchLimit, group_by_length, token_weights
+from trainer.rollout import Rollout, Sampler
 from trainer.runlog import RunDirectory
+from trainer.scoring import check_head, head_of, predicting_states
 from trainer.teachers.ema import EmaTeacher
 
-
-class EncodedContexts(DemonstrationTeacherContextBuilder):
-    """Demonstration prompts come encoded from `trainer.prompts`; TRL would format and cut them itself."""
-
-    def _compose_teacher_prompt(self, prompt: list[int], privileged_context: list[int]) -> list[int]:
-        return privileged_context
+ROLLOUTS_FILE = "rollouts.json"
+T = TypeVar("T")
 
 
 class EpochSeededSampler(RepeatSampler):
@@ -43,43 +50,64 @@ class EpochSeededSampler(RepeatSampler):
 class FiniteLoss(Trainer):
     """A `Trainer` that ends at a loss or gradient that is not finite, before the weights take it in."""
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise self._not_finite("loss", loss.item())
+        self._require_finite("loss", float(loss))
         return loss
 
     def _clip_grad_norm(self, model: Any) -> Any:
         norm = super()._clip_grad_norm(model)
-        if norm is not None and not math.isfinite(float(norm)):
-            raise self._not_finite("gradient norm", float(norm))
+        if norm is not None:
+            self._require_finite("gradient norm", float(norm))
         return norm
 
-    def _not_finite(self, what: str, value: float) -> TrainerError:
-        return TrainerError(
-            f"the {what} is {value} at step {self.state.global_step + 1}; nothing of it was saved. Lower "
-            "--learning_rate, or look for broken weights or data; the run goes on from its newest checkpoint."
-        )
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainerError(
+                f"the {what} is {value} at step {self.state.global_step + 1}; nothing of it was saved. Lower "
+                "--learning_rate, or look for broken weights or data; the run goes on from its newest checkpoint."
+            )
+
+
+class StepAbandoned(Exception):
+    """A stop was asked for between two micro-batches."""
 
 
 class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
-    """TRL's SDFT over rows `{"prompt": token ids, "privileged_context": token ids}`.
+    """SDFT over rows `{"prompt": token ids, "privileged_context": token ids of the teacher's prompt}`.
 
-    Replaces the teacher (float32, saved in checkpoints), the prompt handling (encoded beforehand, never cut
-    blindly) and the sampler's seeding; the mathematics of the step is TRL's.
+    A batch of the data loader is a whole optimizer step: `per_device_train_batch_size` rollouts on each device.
 
     Args:
         run_directory: Where sample rollouts are recorded.
+        limit: What bounds a micro-batch.
+        normalization: `sequence` or `token`, see `trainer.microbatches.token_weights`.
+        engine: Who samples, see `trainer.rollout`.
     """
 
     args: SDFTConfig
 
-    def __init__(self, *args: Any, run_directory: RunDirectory, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        run_directory: RunDirectory,
+        limit: MicrobatchLimit,
+        normalization: str = "sequence",
+        engine: str = "generate",
+        **kwargs: Any,
+    ):
         self.ema: EmaTeacher | None = None
         self.run_directory = run_directory
-        self._sampled_at_step = -1
+        self.limit = limit
+        self.normalization = normalization
+        self._rollouts: list[Rollout] | None = None
+        self._learnt_at = 0.0
         super().__init__(*args, **kwargs)
-        self.teacher_context_builder = EncodedContexts(self)
+        self.padding: Any = self._tokenizer.pad_token_id
+        self.divergence = divergence_of(self.args)
+        self.sampler = Sampler(self, engine)
+        check_head(self.accelerator.unwrap_model(self.model), self.args.device)
+        self.add_callback(_OptimizerClock(self))
 
     def _setup_teacher_model(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -98,149 +126,252 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
             self.teacher_model = self.accelerator.prepare_model(self.ema.model, evaluation_mode=True)
         self.add_callback(self.ema)
 
-    def _tokenize_prompts(self, prompts: list[list[int]]) -> list[list[int]]:
-        return prompts
-
     def _get_train_sampler(self, dataset: Any = None) -> EpochSeededSampler:
         theirs = vars(super()._get_train_sampler(dataset))
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
         return EpochSeededSampler(**{name: theirs[name] for name in names})
 
-    def _compute_self_distillation_loss(
-        self, model: Any, inputs: dict[str, Any], distillation_logits: DistillationLogits
-    ) -> torch.Tensor:
-        loss = super()._compute_self_distillation_loss(model, inputs, distillation_logits)
-        if self._sampled_at_step != self.state.global_step and self.is_world_process_zero():
-            self._sampled_at_step = self.state.global_step
-            self._record_sample(inputs, distillation_logits)
+    # ---- one optimizer step
+
+    def training_step(self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None) -> Tensor:
+        """Roll out, let the teacher score, learn; the gradient of the whole step is in `.grad` afterwards."""
+        model.train()
+        if self.args.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.args.device)
+        with self._stage("rollout"):
+            rollouts = self._prepare_inputs(inputs)
+        self._record_completions(rollouts)
+        chosen = self._with_loss(rollouts)
+        with self._stage("teacher"):
+            states = self._teacher_states(chosen)
+        with self._stage("student"):
+            loss, statistics = self._learn(model, rollouts, chosen, states)
+        self._require_finite("loss", float(loss))
+        self._record(chosen, statistics)
+        self._learnt_at = time.monotonic()
         return loss
 
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> list[Rollout]:
+        """The step's rollouts: new ones, or with `num_iterations` > 1 those of the step before."""
+        if self._rollouts is None or self.state.global_step % self.num_iterations == 0:
+            self._rollouts = self.sampler.sample(generation_batch)
+        return self._rollouts
+
+    def _with_loss(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """Those with a token in the loss; if none has one the shortest, so that there is a gradient, of 0."""
+        skip = self.args.num_loss_tokens_to_skip
+        chosen = [rollout for rollout in rollouts if len(rollout.completion_ids) > skip]
+        return chosen or [min(rollouts, key=lambda rollout: len(rollout.prompt_ids))]
+
     @torch.no_grad()
-    def _record_sample(self, inputs: dict[str, Any], logits: DistillationLogits) -> None:
-        """Write the first rollout of the step with its divergence per token, in nats."""
-        length = int(inputs["completion_mask"][0].sum())
-        student_TV = logits.student_logits[0, :length].float().log_softmax(-1)
-        teacher_TV = logits.teacher_logits[0, :length].float().log_softmax(-1)
-        divergence_T = compute_divergence(student_TV, teacher_TV, self.args.distillation_alpha)
-        prompt = inputs["prompt_ids"][0][inputs["prompt_mask"][0].bool()]
-        tokens = inputs["completion_ids"][0, :length]
+    def _teacher_states(self, rollouts: list[Rollout]) -> list[Tensor]:
+        """For each rollout the teacher's last hidden states [N, H] at its tokens in the loss."""
+        states: dict[int, Tensor] = {}
+        teacher = self.accelerator.unwrap_model(self.teacher_model)
+        lengths = [len(rollout.teacher_prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
+        with self.compute_loss_context_manager(), self._get_teacher_context_for_self_distillation():
+            for group in group_by_length(lengths, self.limit):
+                part = [rollouts[index] for index in group]
+                hidden_NH = self._states(teacher, part, [rollout.teacher_prompt_ids for rollout in part])
+                states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
+        return [states[index] for index in range(len(rollouts))]
+
+    def _learn(
+        self, model: Any, rollouts: list[Rollout], chosen: list[Rollout], states: list[Tensor]
+    ) -> tuple[Tensor, list[TokenStatistics]]:
+        """Forward and backward of every micro-batch; the step's loss and each chosen rollout's statistics."""
+        weights = dict(zip(map(id, rollouts), self._token_weights(rollouts), strict=True))
+        lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in chosen]
+        groups = group_by_length(lengths, self.limit)
+        total, found = torch.zeros((), device=self.args.device), {}
+        for group in groups:
+            part = [chosen[index] for index in group]
+            teacher_NH = torch.cat([states[index] for index in group])
+            with nullcontext() if group is groups[-1] else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss, statistics = self._through(
+                        model,
+                        lambda part=part, teacher_NH=teacher_NH: self._microbatch_loss(
+                            part, teacher_NH, [weights[id(rollout)] for rollout in part]
+                        ),
+                    )
+                self.accelerator.backward(loss)
+            total += loss.detach()
+            found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
+            self._end_microbatch()
+        self._metrics["train"]["microbatches"].append(len(groups))
+        return total, [found[index] for index in range(len(chosen))]
+
+    def _microbatch_loss(
+        self, part: list[Rollout], teacher_NH: Tensor, weights: list[float]
+    ) -> tuple[Tensor, TokenStatistics]:
+        student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
+        student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
+        counts, skip = self._tokens_in_loss(part), self.args.num_loss_tokens_to_skip
+        tensor = lambda values, dtype: torch.tensor(values, dtype=dtype, device=student_NH.device)  # noqa: E731
+        logps = [logp for rollout in part for logp in (rollout.logps or [])[skip:]]
+        return chunked_divergence(
+            student_NH,
+            head_of(student),
+            teacher_NH,
+            head_of(teacher),
+            tensor([token for rollout in part for token in rollout.completion_ids[skip:]], torch.int64),
+            tensor(weights, torch.float32).repeat_interleave(tensor(counts, torch.int64)),
+            self.divergence,
+            tensor(logps, torch.float32) if logps else None,
+        )
+
+    def _states(self, model: Any, part: list[Rollout], prompts: list[list[int]]) -> Tensor:
+        completions = [rollout.completion_ids for rollout in part]
+        return predicting_states(model, prompts, completions, self.args.num_loss_tokens_to_skip, self.padding)
+
+    def _through(self, model: Any, compute: Callable[[], T]) -> T:
+        """Call `compute` inside the forward of a data-parallel wrapper, which gets ready for the backward there."""
+        inner = self.accelerator.unwrap_model(model)
+        return compute() if inner is model else _ForwardRedirection()(model, inner, compute)
+
+    def _tokens_in_loss(self, rollouts: list[Rollout]) -> list[int]:
+        skip = self.args.num_loss_tokens_to_skip
+        return [max(len(rollout.completion_ids) - skip, 0) for rollout in rollouts]
+
+    def _token_weights(self, rollouts: list[Rollout]) -> list[float]:
+        counts = self._tokens_in_loss(rollouts)
+        total = torch.tensor(float(sum(counts)), device=self.args.device)
+        mean_over_processes: Any = self.accelerator.reduce(total, "mean")
+        return token_weights(counts, self.normalization, float(mean_over_processes))
+
+    def _end_microbatch(self) -> None:
+        """Where a stop that was asked for takes effect."""
+        self.control = self.callback_handler.on_substep_end(self.args, self.state, self.control)
+        if self.control.should_training_stop:
+            raise StepAbandoned
+
+    def _run_epoch(self, model: Any, **kwargs: Any) -> None:
+        try:
+            super()._run_epoch(model=model, **kwargs)
+        except StepAbandoned:
+            model.zero_grad()
+            if self.control.should_save:
+                self._save_checkpoint(model, kwargs.get("trial"))
+
+    # ---- what a step tells
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Measure the seconds of a stage, the device's work included."""
+        self._synchronize()
+        started = time.monotonic()
+        yield
+        self._synchronize()
+        self._metrics["train"][f"seconds/{name}"].append(time.monotonic() - started)
+
+    def _synchronize(self) -> None:
+        if self.args.device.type == "cuda":
+            torch.cuda.synchronize(self.args.device)
+
+    def _record_completions(self, rollouts: list[Rollout]) -> None:
+        """TRL's statistics of the completions."""
+        completions = [torch.tensor(rollout.completion_ids, device=self.args.device) for rollout in rollouts]
+        lengths = torch.tensor([len(ids) for ids in completions], device=self.args.device)
+        padded = pad(completions, padding_value=self.padding)
+        self._record_completion_metrics("train", {"completion_ids": padded, "raw_completion_lengths": lengths})
+
+    def _record(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
+        """Metrics over the tokens in the loss, the log-probabilities that later iterations need, a sample."""
+        self._record_metrics(TokenStatistics.join(statistics))
+        if self.num_iterations > 1:
+            self._keep_logps(rollouts, statistics)
+        if self.is_world_process_zero():
+            self._record_sample(rollouts[0], statistics[0])
+
+    def _record_metrics(self, statistics: TokenStatistics) -> None:
+        names = {
+            "sdft/distillation_loss": statistics.loss_N,
+            "kl/forward": statistics.kl_forward_N,
+            "kl/reverse": statistics.kl_reverse_N,
+            "entropy/student": statistics.student_entropy_N,
+            "entropy/teacher": statistics.teacher_entropy_N,
+            "agreement": statistics.agreement_N,
+        }
+        if self.divergence.max_ratio is not None and (self._rollouts or [])[0].logps is not None:
+            names["importance/ratio"] = statistics.ratio_N
+            names["importance/clipped"] = (statistics.ratio_N >= self.divergence.max_ratio).float()
+        sums = torch.stack([*(values.sum() for values in names.values()), torch.ones_like(statistics.loss_N).sum()])
+        over_processes: Any = self.accelerator.reduce(sums, "sum")
+        *totals, count = over_processes.tolist()
+        metrics = self._metrics["train"]
+        for name, total in zip(names, totals, strict=True):
+            metrics[name].append(total / max(count, 1))
+        metrics["memory/peak_gib"].append(peak_memory(self.args.device) / 2**30)
+
+    def _keep_logps(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
+        """In the first of several iterations the weights are those that sampled; tokens out of the loss need none."""
+        for rollout, seen in zip(rollouts, statistics, strict=True):
+            if rollout.logps is None:
+                skipped = len(rollout.completion_ids) - len(seen.logp_N)
+                rollout.logps = [0.0] * skipped + seen.logp_N.tolist()
+
+    def _record_sample(self, rollout: Rollout, seen: TokenStatistics) -> None:
+        """Write one rollout of the step with its divergence per token, in nats; null where it is not in the loss."""
+        skipped = len(rollout.completion_ids) - len(seen.loss_N)
         self.run_directory.append_sample(
             {
                 "step": self.state.global_step + 1,
-                "prompt": self._tokenizer.decode(prompt),
-                "tokens": [self._tokenizer.decode([token]) for token in tokens.tolist()],
-                "divergence": [round(value, 6) for value in divergence_T.tolist()],
-                "in_loss": logits.loss_mask[0, :length].bool().tolist(),
+                "prompt": self._tokenizer.decode(rollout.prompt_ids),
+                "tokens": [self._tokenizer.decode([token]) for token in rollout.completion_ids],
+                "divergence": [None] * skipped + [round(value, 6) for value in seen.loss_N.tolist()],
+                "in_loss": [False] * skipped + [True] * len(seen.loss_N),
             }
         )
 
+    # ---- checkpoints
+
     def _save_more(self, folder: Path) -> None:
-        if self.ema is not None:
+        if self.ema is not None and self.is_world_process_zero():
             self.ema.save(folder)
+        if self._rollouts is not None and self.state.global_step % self.num_iterations:
+            name = f"{self.args.process_index}_{ROLLOUTS_FILE}"
+            write_json(folder / name, [dataclasses.asdict(rollout) for rollout in self._rollouts])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint)
         if self.ema is not None:
-            self.ema.load(Path(resume_from_checkpoint))
+            self.ema.load(folder)
+        kept = folder / f"{self.args.process_index}_{ROLLOUTS_FILE}"
+        if kept.exists():
+            self._rollouts = [Rollout(**rollout) for rollout in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+class _OptimizerClock(TrainerCallback):
+    """Measures the end of a step, from the gradient's clipping to the EMA teacher's update."""
+
+    def __init__(self, trainer: SelfDistillationTrainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer._synchronize()
+        self.trainer._metrics["train"]["seconds/optimizer"].append(time.monotonic() - self.trainer._learnt_at)
 
 
 class SupervisedTrainer(WholeCheckpoints, FiniteLoss, SFTTrainer):
     """TRL's SFT over rows `{"input_ids": token ids, "labels": token ids, -100 on the prompt}`."""
 
 
-class StopOnSignal(TrainerCallback):
-    """Turns the first SIGTERM or SIGINT into a clean stop: finish the micro-batch, save, leave.
-
-    A stop within a step drops its gradients and returns the random generators to where the step began, so
-    that the resumed run repeats the step exactly. Within the first step after a resume there is nothing to
-    save: the checkpoint it resumed from is that state. A second signal acts as if this class were not there;
-    checkpoints are whole or absent, so it does no harm.
-    """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._at_step_start: RandomState | None = None
-
-    def __enter__(self) -> "StopOnSignal":
-        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore_handlers()
-
-    def _restore_handlers(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore_handlers()
-        print("stopping at the next safe point; once more to stop at once", flush=True)
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self._at_step_start = RandomState() if state.global_step == 0 else None
-
-    def on_substep_end(self, args, state, control, **kwargs):
-        if not self.requested:
-            return control
-        if self._at_step_start is not None:
-            self._at_step_start.restore()
-            control.should_save = True
-        control.should_training_stop = True
-        return control
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self._at_step_start = RandomState()
-        if self.requested:
-            control.should_save = control.should_training_stop = True
-        return control
+def divergence_of(args: SDFTConfig) -> Divergence:
+    """The divergence that TRL's arguments describe."""
+    return Divergence(
+        alpha=args.distillation_alpha,
+        temperature=args.temperature,
+        mode=args.distillation_mode,
+        top_k=args.distillation_topk,
+        add_tail=args.distillation_add_tail,
+        max_ratio=args.distillation_is_clip,
+    )
 
 
-class StepRecorder(TrainerCallback):
-    """Writes one line of `metrics.jsonl` and one console line an optimizer step.
-
-    Args:
-        sequences_per_step: Rollouts of an optimizer step over all devices; their mean length is logged.
-    """
-
-    def __init__(self, run_directory: RunDirectory, sequences_per_step: int):
-        self.run_directory = run_directory
-        self.sequences_per_step = sequences_per_step
-        self._tokens_seen = 0.0
-        self._started: float | None = None
-        self._steps_before = 0
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if self._started is None:
-            self._started, self._steps_before = time.monotonic(), state.global_step
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or logs is None or "loss" not in logs or self._started is None:
-            return
-        steps, seconds = state.global_step - self._steps_before, time.monotonic() - self._started
-        tokens = self._tokens(logs, steps)
-        self._started = None
-        self.run_directory.append_metrics(
-            {
-                "step": state.global_step,
-                **logs,
-                "tokens": tokens,
-                "tokens_per_second": round(tokens / seconds, 1),
-                "seconds": round(seconds, 3),
-            }
-        )
-        remaining = (state.max_steps - state.global_step) * seconds / steps
-        print(
-            f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}  lr {logs['learning_rate']:.1e}  "
-            f"{tokens / seconds:.0f} tokens/s  {seconds:.1f} s  {remaining / 60:.1f} min to go",
-            flush=True,
-        )
-
-    def _tokens(self, logs: dict[str, float], steps: int) -> float:
-        """Tokens of the logged steps: of the rollouts, or for SFT of the sequences."""
-        if "completions/mean_length" in logs:
-            return logs["completions/mean_length"] * self.sequences_per_step * steps
-        before, self._tokens_seen = self._tokens_seen, logs.get("num_tokens", self._tokens_seen)
-        return self._tokens_seen - before
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of a GPU the most that was allocated in the step, else the most that the process ever had."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

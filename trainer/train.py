@@ -15,16 +15,19 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer import checkpoint, runlog
-from trainer.arguments import prompts_per_step, training_arguments
+from trainer.arguments import microbatch_limit, prompts_per_step, training_arguments
+from trainer.callbacks import StepRecorder, StopOnSignal
 from trainer.config import Train
 from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_rows
 from trainer.demonstrations import write_demonstrations
 from trainer.errors import Stopped, UsageError
 from trainer.evaluate import Judge, summarize, table
-from trainer.loop import SelfDistillationTrainer, StepRecorder, StopOnSignal, SupervisedTrainer
+from trainer.loop import SelfDistillationTrainer, SupervisedTrainer
+from trainer.microbatches import MicrobatchLimit, fitting_limit
 from trainer.preflight import TeacherIdentity, require_teacher
 from trainer.prompts import PromptEncoder, report_cuts
 from trainer.resolve import Resolved, show
+from trainer.rollout import choose_engine
 from trainer.runlog import RunDirectory
 from trainer.student import context_window, encoder_for, is_adapter, load_student, load_tokenizer
 
@@ -35,12 +38,14 @@ class Inputs:
 
     Attributes:
         eval_rows: "new_skill" and "prior_skills", each where a file was given.
+        limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
     """
 
     train_rows: list[Row]
     eval_rows: dict[str, list[Row]]
     encoder: PromptEncoder
     arguments: SDFTConfig | SFTConfig
+    limit: MicrobatchLimit | None
 
 
 def run(resolved: Resolved) -> int:
@@ -120,7 +125,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
             encoder.check_room(row)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
-    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments)
+    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
 
 
 def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
@@ -229,12 +234,27 @@ class Run:
                 processing_class=self.inputs.encoder.tokenizer,
                 callbacks=[StepRecorder(self.directory, sequences), self.stop],
                 peft_config=lora_config(self.settings) if self.settings.use_peft else None,
-                **({"run_directory": self.directory} if sdft else {}),
+                **(self.distillation_options(student) if sdft else {}),
             )
         except (ValueError, ImportError) as error:
             raise UsageError(f"TRL can't begin with these settings: {error}") from error
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def distillation_options(self, student: PreTrainedModel) -> dict[str, Any]:
+        """What the SDFT trainer takes beyond TRL's arguments."""
+        device, checkpointing = self.inputs.arguments.device, bool(self.inputs.arguments.gradient_checkpointing)
+        return {
+            "run_directory": self.directory,
+            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing),
+            "normalization": self.settings.loss_normalization,
+            "engine": choose_engine(self.settings.rollout_engine, student, device, self.longest_rollouts()),
+        }
+
+    def longest_rollouts(self) -> int:
+        """The most tokens that the rollouts of a step on one device may have together, prompts included."""
+        longest = self.settings.max_prompt_length + self.settings.max_completion_length
+        return self.inputs.arguments.per_device_train_batch_size * longest
 
     def score(self, moment: str, model: Any) -> None:
         """Score the model on each given file, once: an interrupted run finds its scores again."""
@@ -251,7 +271,7 @@ class Run:
 
     def optimize(self, trainer: SelfDistillationTrainer | SupervisedTrainer) -> None:
         """The training loop, from the newest checkpoint where there is one."""
-        last = checkpoint.newest(self.directory.path)
+        last = trainer.newest_whole()
         step = checkpoint.step_of(last) if last else 0
         self.directory.forget_after(step)
         if last:

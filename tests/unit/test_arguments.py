@@ -2,8 +2,9 @@
 
 import pytest
 
-from trainer.arguments import training_arguments
+from trainer.arguments import microbatch_limit, training_arguments
 from trainer.errors import UsageError
+from trainer.microbatches import MicrobatchLimit
 from trainer.resolve import resolve
 
 
@@ -16,7 +17,7 @@ def test_the_defaults_are_the_published_ones():
     assert (values.distillation_alpha, values.distillation_mode) == (0.0, "full_logits")
     assert (values.teacher_model_kind, values.teacher_update_rate, values.teacher_sync_steps) == ("ema", 0.01, 1)
     assert (values.num_loss_tokens_to_skip, values.num_generations, values.temperature) == (3, 1, 1.0)
-    assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == (1, 32)
+    assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == (32, 1)
     assert (values.learning_rate, values.lr_scheduler_type, values.warmup_steps) == (2e-5, "cosine", 0.1)
     assert values.max_completion_length == 1024
     assert not values.trust_remote_code and values.report_to == []
@@ -38,22 +39,55 @@ def test_arguments_of_a_file_are_those_of_the_command_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argv", "steps"),
+    ("argv", "sequences"),
     [
-        (["--num_prompts_per_batch", "8", "--per_device_train_batch_size", "4"], 2),
-        (["--num_prompts_per_batch", "8", "--num_generations", "4", "--per_device_train_batch_size", "2"], 16),
+        (["--num_prompts_per_batch", "8", "--per_device_train_batch_size", "3"], 8),
+        (["--num_prompts_per_batch", "8", "--num_generations", "4", "--per_device_train_batch_size", "2"], 32),
         (["--gradient_accumulation_steps", "5"], 5),
+        (["--gradient_accumulation_steps", "5", "--per_device_train_batch_size", "2"], 10),
     ],
 )
-def test_a_step_has_the_asked_number_of_prompts_however_it_is_split(argv, steps):
-    assert arguments(*argv).gradient_accumulation_steps == steps
+def test_a_step_of_sdft_is_one_batch_of_all_its_rollouts(argv, sequences):
+    values = arguments(*argv)
+    assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == (sequences, 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "split"),
+    [
+        (["--num_prompts_per_batch", "8", "--per_device_train_batch_size", "4"], (4, 2)),
+        (["--gradient_accumulation_steps", "5"], (1, 5)),
+    ],
+)
+def test_a_step_of_sft_is_split_into_equal_micro_batches(argv, split):
+    values = arguments("--objective", "sft", *argv)
+    assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == split
 
 
 def test_two_ways_of_saying_the_size_of_a_step_at_once_are_an_error():
     with pytest.raises(UsageError, match="say the same"):
         arguments("--num_prompts_per_batch", "8", "--gradient_accumulation_steps", "8")
     with pytest.raises(UsageError, match="can't be split into micro-batches of 3"):
-        arguments("--num_prompts_per_batch", "8", "--per_device_train_batch_size", "3")
+        arguments("--objective", "sft", "--num_prompts_per_batch", "8", "--per_device_train_batch_size", "3")
+
+
+@pytest.mark.parametrize(
+    ("argv", "limit"),
+    [
+        ([], None),
+        (["--per_device_train_batch_size", "1"], MicrobatchLimit(max_sequences=1)),
+        (["--max_tokens_per_microbatch", "4096"], MicrobatchLimit(max_tokens=4096)),
+    ],
+)
+def test_a_micro_batch_is_bounded_as_asked(argv, limit):
+    assert microbatch_limit(resolve("train", argv, {})) == limit
+
+
+def test_two_bounds_of_a_micro_batch_at_once_are_an_error():
+    with pytest.raises(UsageError, match="both bound a micro-batch"):
+        microbatch_limit(
+            resolve("train", ["--per_device_train_batch_size", "1", "--max_tokens_per_microbatch", "9"], {})
+        )
 
 
 @pytest.mark.parametrize(
@@ -66,6 +100,8 @@ def test_two_ways_of_saying_the_size_of_a_step_at_once_are_an_error():
         (["--lr_scheduler_type", "zigzag"], "zigzag"),
         (["--trust_remote_code"], "is not passed on"),
         (["--report_to", "wandb"], "pip install wandb"),
+        (["--use_vllm"], "use --rollout_engine vllm"),
+        (["--auto_find_batch_size"], "use --max_tokens_per_microbatch"),
     ],
 )
 def test_an_argument_that_trl_does_not_take_is_a_usage_error(argv, words, capsys):

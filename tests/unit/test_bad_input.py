@@ -140,7 +140,7 @@ def test_a_seed_out_of_range(run, value):
 
 def test_a_micro_batch_of_nothing(run):
     code, error = run("--per_device_train_batch_size", "0")
-    assert code == 2 and "micro-batches of 0" in error
+    assert code == 2 and "expected at least 1" in error
 
 
 def test_a_template_without_its_places(run):

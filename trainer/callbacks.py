@@ -1,0 +1,129 @@
+"""What watches the training loop: the signal to stop, and the record of every step."""
+
+import signal
+import time
+from types import FrameType
+
+import torch
+from transformers import TrainerCallback
+
+from trainer.checkpoint import RandomState
+from trainer.runlog import RunDirectory
+
+STAGES = ("rollout", "teacher", "student", "optimizer")
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns the first SIGTERM or SIGINT into a clean stop: finish the micro-batch, save, leave.
+
+    A stop within a step drops its gradients and returns the random generators to where the step began, so
+    that the resumed run repeats the step exactly. Within the first step after a resume there is nothing to
+    save: the checkpoint it resumed from is that state. With several processes all stop after the step, so that
+    none waits for another. A second signal acts as if this class were not there; checkpoints are whole or
+    absent, so it does no harm.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._at_step_start: RandomState | None = None
+
+    def __enter__(self) -> "StopOnSignal":
+        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore_handlers()
+        print("stopping at the next safe point; once more to stop at once", flush=True)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._at_step_start = RandomState() if state.global_step == 0 else None
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if not self.requested or args.world_size > 1:
+            return control
+        if self._at_step_start is not None:
+            self._at_step_start.restore()
+            control.should_save = True
+        control.should_training_stop = True
+        return control
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._at_step_start = RandomState()
+        if self._requested_anywhere(args):
+            self.requested = True
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def _requested_anywhere(self, args) -> bool:
+        if args.world_size == 1:
+            return self.requested
+        flag = torch.tensor(float(self.requested), device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+class StepRecorder(TrainerCallback):
+    """Writes one line of `metrics.jsonl` and one console line an optimizer step.
+
+    Args:
+        sequences_per_step: Rollouts of an optimizer step over all devices; their mean length is logged.
+    """
+
+    def __init__(self, run_directory: RunDirectory, sequences_per_step: int):
+        self.run_directory = run_directory
+        self.sequences_per_step = sequences_per_step
+        self._tokens_seen = 0.0
+        self._started: float | None = None
+        self._steps_before = 0
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self._started is None:
+            self._started, self._steps_before = time.monotonic(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or logs is None or "loss" not in logs or self._started is None:
+            return
+        steps, seconds = state.global_step - self._steps_before, time.monotonic() - self._started
+        tokens = self._tokens(logs, steps)
+        self._started = None
+        rates = {
+            "tokens": tokens,
+            "tokens_per_second": round(tokens / seconds, 1),
+            "seconds": round(seconds, 3),
+        }
+        self.run_directory.append_metrics({"step": state.global_step, **logs, **rates})
+        remaining = (state.max_steps - state.global_step) * seconds / steps
+        print(console_line(state.global_step, state.max_steps, logs | rates, remaining), flush=True)
+
+    def _tokens(self, logs: dict[str, float], steps: int) -> float:
+        """Tokens of the logged steps: of the rollouts, or for SFT of the sequences."""
+        if "completions/mean_length" in logs:
+            return logs["completions/mean_length"] * self.sequences_per_step * steps
+        before, self._tokens_seen = self._tokens_seen, logs.get("num_tokens", self._tokens_seen)
+        return self._tokens_seen - before
+
+
+def console_line(step: int, steps: int, logs: dict[str, float], seconds_to_go: float) -> str:
+    """A step in one line: what is known of it, in the order in which one asks."""
+    parts = [f"step {step}/{steps}", f"loss {logs['loss']:.4f}"]
+    if "kl/reverse" in logs:
+        parts.append(f"kl {logs['kl/forward']:.4f}|{logs['kl/reverse']:.4f}")
+        parts.append(f"agree {logs['agreement']:.0%}")
+        parts.append(f"length {logs['completions/mean_length']:.0f}")
+    parts += [f"lr {logs['learning_rate']:.1e}", f"{logs['tokens_per_second']:.0f} tokens/s"]
+    if "seconds/rollout" in logs:
+        stages = [f"{stage} {logs[f'seconds/{stage}']:.1f}" for stage in STAGES]
+        parts.append(f"{logs['seconds']:.1f} s ({', '.join(stages)})")
+    else:
+        parts.append(f"{logs['seconds']:.1f} s")
+    return "  ".join([*parts, f"{seconds_to_go / 60:.1f} min to go"])
