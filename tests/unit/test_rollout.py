@@ -125,7 +125,7 @@ def test_the_continuous_engine_knows_the_probability_of_each_token_now_and_after
 
 
 def test_a_setting_that_the_continuous_engine_would_drop_is_refused():
-    with pytest.raises(UsageError, match="no repetition penalty, found 1.2"):
+    with pytest.raises(UsageError, match=r"no repetition penalty, found 1\.2"):
         continuous(make(), [PROMPT], settings(repetition_penalty=1.2))
 
 
