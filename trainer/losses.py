@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 56 * 2**20  # of one float32 buffer of a chunk; four of them exist, five for Jensen-Shannon
+CHUNK_BYTES = 80 * 2**20  # of the logits of a chunk, for each of the two models
 MODES = ("full_logits", "topk_logits", "sampled_token")
 
 
@@ -126,7 +126,7 @@ def chunked_divergence(
         tokens_N: Sampled tokens, int64.
         weights_N: Share of each token in the loss; 0 leaves a token out.
         rollout_logps_N: Log-probabilities that the tokens were sampled with; needed for `max_ratio`.
-        chunk_bytes: Size of one float32 buffer [C, V]; more is a little faster.
+        chunk_bytes: Size of the float32 logits [C, V] of one model; more is a little faster.
 
     Returns:
         A scalar `sum_n weights[n] * ratio[n] * divergence[n]`, and the statistics of each token.
@@ -163,35 +163,30 @@ class _ChunkedDivergence(torch.autograd.Function):
         rollout_logps_N: Tensor | None,
         chunk_bytes: int,
     ) -> tuple[Tensor, Tensor]:
+        sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
+        wanted = [name for name, needed in zip(sources, ctx.needs_input_grad, strict=False) if needed]
         with torch.autocast(student_hidden_NH.device.type, enabled=False):
             precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
             student, teacher = _Projection(student_head, precise), _Projection(teacher_head, precise)
-            wanted = dict(zip(("hidden", "weight", "bias"), ctx.needs_input_grad[:3], strict=True))
-            sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
-            gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted if wanted[name]}
+            gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted}
             count, vocabulary = student_hidden_NH.shape[0], student_weight_VH.shape[0]
             rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
-            buffers = [
-                torch.empty(rows, vocabulary, dtype=precise, device=student_hidden_NH.device)
-                for _ in range(5 if 0 < divergence.alpha < 1 else 4)
-            ]
-            statistics = torch.zeros(len(fields(TokenStatistics)), count, dtype=precise, device=tokens_N.device)
+            logits = student_hidden_NH.new_empty(2, rows, vocabulary, dtype=precise)
+            compare = _Comparison(divergence, min(rows, _block_rows(logits)), logits)
+            statistics = logits.new_empty(len(fields(TokenStatistics)), count)
             for start in range(0, count, rows):
                 part = slice(start, min(start + rows, count))
-                logp_s_CV, logp_t_CV, *scratch = [buffer[: part.stop - start] for buffer in buffers]
                 hidden_CH = student.operand(student_hidden_NH[part])
-                capped_CV = student.log_probabilities(hidden_CH, divergence.temperature, logp_s_CV, scratch[0])
-                teacher.log_probabilities(
-                    teacher.operand(teacher_hidden_NH[part]), divergence.temperature, logp_t_CV, scratch[0]
+                student_CV, teacher_CV = logits[:, : part.stop - start]
+                student.project(hidden_CH, student_CV)
+                teacher.project(teacher.operand(teacher_hidden_NH[part]), teacher_CV)
+                rollout_C = None if rollout_logps_N is None else rollout_logps_N[part]
+                statistics[:, part] = compare.chunk(
+                    (student_CV, student_head), (teacher_CV, teacher_head), tokens_N[part], weights_N[part], rollout_C
                 )
-                seen, gradient_CV = _compare(logp_s_CV, logp_t_CV, tokens_N[part], divergence, scratch)
-                seen["ratio"] = _importance(seen["logp"], rollout_logps_N, part, divergence)
-                statistics[:, part] = torch.stack([seen[field.name[:-2]] for field in fields(TokenStatistics)])
-                if gradients:
-                    gradient_CV *= (weights_N[part] * seen["ratio"] / divergence.temperature).unsqueeze(1)
-                    student.backward(gradient_CV, capped_CV, hidden_CH, part, gradients)
+                student.backward(student_CV, hidden_CH, part, gradients)
             loss = (weights_N * statistics[0] * statistics[-1]).sum()
-        ctx.gradients = [gradients.pop(name, None) for name in wanted]
+        ctx.gradients = [gradients.pop(name, None) for name in sources]
         ctx.dtypes = [None if source is None else source.dtype for source in sources.values()]
         ctx.mark_non_differentiable(statistics)
         return loss, statistics
@@ -210,17 +205,16 @@ class _ChunkedDivergence(torch.autograd.Function):
 
 
 class _Projection:
-    """An output head with its weight in the dtype that products are computed in.
+    """The products with an output head, in the dtype that they are computed in.
 
     bfloat16 stays bfloat16 on CUDA, whose products accumulate and return float32; anything else is computed in
     the precise dtype.
     """
 
     def __init__(self, head: OutputHead, precise: torch.dtype):
-        self.head = head
-        self.precise = precise
         weight = head.weight_VH.detach()
         dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else weight.dtype
+        self.precise = precise
         self.half = weight.is_cuda and dtype == torch.bfloat16
         self.weight_VH = weight.to(torch.bfloat16 if self.half else precise)
 
@@ -228,8 +222,21 @@ class _Projection:
         """Hidden states in the dtype of the product."""
         return hidden_CH.detach().to(self.weight_VH.dtype)
 
-    def product(self, a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
-        """`out = a @ b`, or `out += a @ b`, in the precise dtype."""
+    def project(self, hidden_CH: Tensor, out_CV: Tensor) -> None:
+        """The products of hidden states and weight, before bias, scale and cap."""
+        self._multiply(hidden_CH, self.weight_VH.t(), out_CV)
+
+    def backward(self, gradient_CV: Tensor, hidden_CH: Tensor, part: slice, into: dict[str, Tensor]) -> None:
+        """Add the gradients of hidden states, weight and bias, those of them that are wanted."""
+        factor_CV = gradient_CV.to(self.weight_VH.dtype)
+        if "hidden" in into:
+            self._multiply(factor_CV, self.weight_VH, into["hidden"][part])
+        if "weight" in into:
+            self._multiply(factor_CV.t(), hidden_CH, into["weight"], add=True)
+        if "bias" in into:
+            into["bias"] += gradient_CV.sum(0)
+
+    def _multiply(self, a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
         if self.half:
             out.copy_(torch.addmm(out, a, b, out_dtype=self.precise) if add else torch.mm(a, b, out_dtype=self.precise))
         elif add:
@@ -237,50 +244,82 @@ class _Projection:
         else:
             torch.mm(a, b, out=out)
 
-    def log_probabilities(self, hidden_CH: Tensor, temperature: float, out_CV: Tensor, spare_CV: Tensor) -> Any:
-        """Write log-probabilities into `out_CV`; returns the capped logits over their cap where there is one."""
-        head, capped = self.head, None
-        self.product(hidden_CH, self.weight_VH.t(), spare_CV)
+
+def _block_rows(logits: Tensor) -> int:
+    """Tokens that are compared at once: few on a CPU, so that they stay in its cache; many on a GPU."""
+    bytes_at_once = 2**26 if logits.is_cuda else 2**21
+    return max(1, bytes_at_once // (4 * logits.shape[-1]))
+
+
+class _Comparison:
+    """Turns the products of a chunk into statistics and, in their place, the gradient for the student's.
+
+    Args:
+        rows: Tokens compared at once, b; four buffers [b, V] are kept, five for Jensen-Shannon.
+        like: A tensor with vocabulary, dtype and device.
+    """
+
+    def __init__(self, divergence: Divergence, rows: int, like: Tensor):
+        self.divergence = divergence
+        self.rows = rows
+        self.buffers = like.new_empty(5 if 0 < divergence.alpha < 1 else 4, rows, like.shape[-1])
+
+    def chunk(
+        self,
+        student: tuple[Tensor, OutputHead],
+        teacher: tuple[Tensor, OutputHead],
+        tokens_C: Tensor,
+        weights_C: Tensor,
+        rollout_logps_C: Tensor | None,
+    ) -> Tensor:
+        """The statistics [S, C] of a chunk; the student's products are overwritten with their gradient."""
+        student_CV, student_head = student
+        teacher_CV, teacher_head = teacher
+        columns = []
+        for start in range(0, len(tokens_C), self.rows):
+            block = slice(start, min(start + self.rows, len(tokens_C)))
+            logp_s_CV, logp_t_CV, *scratch = self.buffers[:, : block.stop - start]
+            slope_CV = self._log_probabilities(student_CV[block], student_head, logp_s_CV)
+            self._log_probabilities(teacher_CV[block], teacher_head, logp_t_CV)
+            seen, gradient_CV = _compare(logp_s_CV, logp_t_CV, tokens_C[block], self.divergence, scratch)
+            seen["ratio"] = _importance(
+                seen["logp"], None if rollout_logps_C is None else rollout_logps_C[block], self.divergence
+            )
+            columns.append(torch.stack([seen[field.name[:-2]] for field in fields(TokenStatistics)]))
+            share_C = weights_C[block] * seen["ratio"] * (student_head.scale / self.divergence.temperature)
+            torch.mul(gradient_CV, share_C.unsqueeze(1), out=student_CV[block])
+            if slope_CV is not None:
+                student_CV[block] *= slope_CV
+        return torch.cat(columns, dim=1)
+
+    def _log_probabilities(self, products_CV: Tensor, head: OutputHead, out_CV: Tensor) -> Tensor | None:
+        """Write log-probabilities into `out_CV`; returns the cap's slope at each logit where there is a cap."""
+        slope_CV = None
         if head.bias_V is not None:
-            spare_CV += head.bias_V.detach()
+            products_CV += head.bias_V.detach()
         if head.scale != 1:
-            spare_CV *= head.scale
+            products_CV *= head.scale
         if head.softcap is not None:
-            capped = spare_CV.div_(head.softcap).tanh_().clone()
-            spare_CV *= head.softcap
-        if temperature != 1:
-            spare_CV /= temperature
-        torch.log_softmax(spare_CV, -1, out=out_CV)
-        return capped
-
-    def backward(
-        self, gradient_CV: Tensor, capped_CV: Tensor | None, hidden_CH: Tensor, part: slice, into: dict[str, Tensor]
-    ) -> None:
-        """Take the gradient of the logits through cap, scale and projection."""
-        if capped_CV is not None:
-            gradient_CV *= capped_CV.square_().neg_().add_(1)
-        if self.head.scale != 1:
-            gradient_CV *= self.head.scale
-        if "bias" in into:
-            into["bias"] += gradient_CV.sum(0)
-        factor_CV = gradient_CV.to(self.weight_VH.dtype)
-        if "hidden" in into:
-            self.product(factor_CV, self.weight_VH, into["hidden"][part])
-        if "weight" in into:
-            self.product(factor_CV.t(), hidden_CH, into["weight"], add=True)
+            products_CV.div_(head.softcap).tanh_()
+            slope_CV = 1 - products_CV.square()
+            products_CV *= head.softcap
+        if self.divergence.temperature != 1:
+            products_CV /= self.divergence.temperature
+        torch.log_softmax(products_CV, -1, out=out_CV)
+        return slope_CV
 
 
-def _importance(logp_C: Tensor, rollout_logps_N: Tensor | None, part: slice, divergence: Divergence) -> Tensor:
+def _importance(logp_C: Tensor, rollout_logps_C: Tensor | None, divergence: Divergence) -> Tensor:
     """The clipped ratio of the tokens' probabilities now and at the rollout."""
-    if rollout_logps_N is None or divergence.max_ratio is None:
+    if rollout_logps_C is None or divergence.max_ratio is None:
         return torch.ones_like(logp_C)
-    return (logp_C - rollout_logps_N[part]).clamp(-20, 20).exp().clamp(max=divergence.max_ratio)
+    return (logp_C - rollout_logps_C).clamp(-20, 20).exp().clamp(max=divergence.max_ratio)
 
 
 def _compare(
     logp_s_CV: Tensor, logp_t_CV: Tensor, tokens_C: Tensor, divergence: Divergence, scratch: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Statistics of a chunk and the gradient of its divergences for the student's logits.
+    """Statistics of a block and the gradient of its divergences for the student's logits.
 
     All [C, V] arguments are overwritten. With p_S = softmax(z) the gradients are: KL(T‖S): p_S - p_T;
     KL(S‖T): p_S (log p_S - log p_T - KL); Jensen-Shannon: (1 - alpha) p_S (log p_S - log m - KL(S‖M)).
