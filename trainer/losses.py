@@ -12,6 +12,7 @@ All reductions are in float32, or in float64 where the hidden states are.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,9 +166,9 @@ class _ChunkedDivergence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
         wanted = [name for name, needed in zip(sources, ctx.needs_input_grad, strict=False) if needed]
+        precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
+        student, teacher = _Projection(student_head, precise), _Projection(teacher_head, precise)
         with torch.autocast(student_hidden_NH.device.type, enabled=False):
-            precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
-            student, teacher = _Projection(student_head, precise), _Projection(teacher_head, precise)
             gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted}
             count, vocabulary = student_hidden_NH.shape[0], student_weight_VH.shape[0]
             rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
@@ -205,18 +206,14 @@ class _ChunkedDivergence(torch.autograd.Function):
 
 
 class _Projection:
-    """The products with an output head, in the dtype that they are computed in.
-
-    bfloat16 stays bfloat16 on CUDA, whose products accumulate and return float32; anything else is computed in
-    the precise dtype.
-    """
+    """The products with an output head, with results in the precise dtype whatever the factors have."""
 
     def __init__(self, head: OutputHead, precise: torch.dtype):
         weight = head.weight_VH.detach()
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else weight.dtype
+        factor = factor_dtype(weight.device.type, weight.dtype, precise)
         self.precise = precise
-        self.half = weight.is_cuda and dtype == torch.bfloat16
-        self.weight_VH = weight.to(torch.bfloat16 if self.half else precise)
+        self.half = factor != precise
+        self.weight_VH = weight.to(factor)
 
     def operand(self, hidden_CH: Tensor) -> Tensor:
         """Hidden states in the dtype of the product."""
@@ -238,11 +235,22 @@ class _Projection:
 
     def _multiply(self, a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
         if self.half:
-            out.copy_(torch.addmm(out, a, b, out_dtype=self.precise) if add else torch.mm(a, b, out_dtype=self.precise))
+            multiply = partial(torch.addmm, out) if add else torch.mm
+            multiply(a, b, out_dtype=self.precise, out=out)
         elif add:
             out.addmm_(a, b)
         else:
             torch.mm(a, b, out=out)
+
+
+def factor_dtype(device: str, dtype: torch.dtype, precise: torch.dtype) -> torch.dtype:
+    """The dtype of a product's factors: bfloat16 on CUDA where weights or autocast have it, else the precise one.
+
+    CUDA multiplies bfloat16 many times faster, accumulates in float32 and returns that.
+    """
+    if device == "cuda" and torch.is_autocast_enabled("cuda"):
+        dtype = torch.get_autocast_dtype("cuda")
+    return dtype if device == "cuda" and dtype == torch.bfloat16 else precise
 
 
 def _block_rows(logits: Tensor) -> int:

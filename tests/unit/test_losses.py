@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trl.experimental.sdft import loss_utils as trl
 from trl.trainer.utils import selective_log_softmax
 
+from trainer import losses
 from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_divergence
 
 F64 = torch.float64
@@ -199,6 +200,34 @@ def test_bfloat16_inputs_are_reduced_in_float32():
     assert float(loss) == pytest.approx(float(expected), rel=1e-3)  # its weights, too, are bfloat16
     for found, wanted in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(found, wanted.to(torch.bfloat16), rtol=2e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("device", "weights", "autocast", "factors"),
+    [
+        ("cuda", torch.float32, torch.bfloat16, torch.bfloat16),
+        ("cuda", torch.bfloat16, None, torch.bfloat16),
+        ("cuda", torch.float32, None, torch.float32),
+        ("cuda", torch.float32, torch.float16, torch.float32),  # its range is too small for weighted gradients
+        ("cpu", torch.bfloat16, None, torch.float32),
+    ],
+)
+def test_factors_are_bfloat16_where_a_gpu_trains_in_it_and_precise_elsewhere(device, weights, autocast, factors):
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", autocast is not None)
+    torch.set_autocast_dtype("cuda", autocast or before[1])
+    try:
+        assert losses.factor_dtype(device, weights, torch.float32) == factors
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_the_number_of_tokens_compared_at_once_changes_nothing(alpha, rows, monkeypatch):
+    monkeypatch.setattr(losses, "_block_rows", lambda logits: rows)
+    assert_equal(Case(11, 13, softcap=4.0, scale=0.7, bias=True), Divergence(alpha, 0.8), chunk_rows=4)
 
 
 def test_a_head_that_is_frozen_gets_no_gradient():

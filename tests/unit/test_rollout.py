@@ -1,6 +1,7 @@
 """Rollouts: the same law from every engine, ends where they end, and no trace on the model."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,17 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from trainer import rollout
 from trainer.errors import UsageError
-from trainer.rollout import HalfCopy, cache_bytes, choose_engine, continuous, evaluating, generate, wants_vllm
+from trainer.rollout import (
+    HalfCopy,
+    Rollout,
+    Sampler,
+    cache_bytes,
+    choose_engine,
+    continuous,
+    evaluating,
+    generate,
+    wants_vllm,
+)
 
 END, VOCABULARY, PROMPT = 1, 12, [3, 5, 7, 2]
 CPU = torch.device("cpu")
@@ -172,9 +183,40 @@ def test_rollouts_are_sampled_in_parts_where_their_cache_would_not_fit(monkeypat
         max_completion_length = 4
         args = type("Args", (), {"device": CPU})
 
-    sampler = object.__new__(rollout.Sampler)
+    sampler = object.__new__(Sampler)
     sampler.trainer, sampler.copy, sampler._student = Trainer, None, lambda: model
     need = cache_bytes(model.config, 4) * 8 / rollout.CACHE_SHARE
     for rows, parts in ((7.5, [5]), (3.5, [3, 2]), (1.5, [1] * 5), (0.1, [1] * 5)):
         monkeypatch.setattr(rollout, "device_memory", lambda device, rows=rows: math.ceil(rows * need))
         assert [len(part) for part in sampler._parts([PROMPT] * 5)] == parts
+
+
+class FakeVllm:
+    """Answers as TRL's VLLMGeneration does for `logprobs=0`."""
+
+    logprobs = None
+
+    def __init__(self):
+        self.synced = 0
+
+    def sync_weights(self):
+        self.synced += 1
+
+    def generate(self, prompts, images, num_generations):
+        assert self.logprobs == 0 and images is None and num_generations == 1
+        return prompts, [[7, END] for _ in prompts], [[[-0.5], [-0.25]] for _ in prompts], None
+
+
+@pytest.mark.parametrize("from_teacher", [False, True])
+def test_vllm_gets_the_present_weights_once_a_step_and_its_probabilities_are_kept_for_on_policy_rollouts(from_teacher):
+    trainer = SimpleNamespace(
+        vllm_generation=FakeVllm(), state=SimpleNamespace(global_step=3), _last_loaded_step=2, num_generations=1,
+        generate_from_teacher=from_teacher, args=SimpleNamespace(device=CPU, bf16=False),
+    )  # fmt: skip
+    sampler = Sampler(trainer, "vllm")
+    rows = [{"prompt": [3], "privileged_context": [3, 4]}, {"prompt": [5], "privileged_context": [5, 4]}]
+    for _ in range(2):
+        rollouts = sampler.sample(rows)
+    assert trainer.vllm_generation.synced == 1 and trainer._last_loaded_step == 3
+    logps = None if from_teacher else [-0.5, -0.25]
+    assert rollouts == [Rollout([3], [3, 4], [7, END], logps), Rollout([5], [5, 4], [7, END], logps)]

@@ -1,0 +1,94 @@
+"""Data-parallel processes learn what one process learns from the same rollouts."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+from trl.experimental.sdft import SDFTConfig
+
+from trainer.loop import SelfDistillationTrainer
+from trainer.microbatches import MicrobatchLimit
+from trainer.rollout import Rollout
+from trainer.runlog import RunDirectory
+
+STUDENT = Path(__file__).resolve().parents[2] / "data" / "tiny_world" / "student"
+ROLLOUTS = 8
+LENGTHS = (2, 4, 9, 12, 20, 5, 3, 30)  # the first has no token in the loss
+
+
+def rows() -> Dataset:
+    prompts = [[5 + i, 17, 40 + i, 9] for i in range(ROLLOUTS)]
+    return Dataset.from_dict({"prompt": prompts, "privileged_context": [[30, 31, *ids] for ids in prompts]})
+
+
+def recorded(given: list[dict]) -> list[Rollout]:
+    """A completion for each row that depends on the row alone."""
+    return [
+        Rollout(row["prompt"], row["privileged_context"], [row["prompt"][0] + 7] * LENGTHS[row["prompt"][0] - 5])
+        for row in given
+    ]
+
+
+def learn(rank: int, processes: int, port: int, folder: str, normalization: str, lora: bool) -> None:
+    """Three steps of one of `processes` processes."""
+    if processes > 1:
+        os.environ |= {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }  # fmt: skip
+    torch.set_num_threads(1)
+    set_seed(0)
+    arguments = SDFTConfig(
+        output_dir=folder, report_to="none", disable_tqdm=True, bf16=False, use_cpu=True, seed=3, max_steps=3,
+        activation_checkpointing=False, learning_rate=1e-4, per_device_train_batch_size=ROLLOUTS // processes,
+        logging_steps=1, save_steps=3, dataloader_pin_memory=False, distillation_mode="full_logits",
+        distillation_alpha=0.0, num_loss_tokens_to_skip=3, teacher_model_kind="ema", teacher_update_rate=0.05,
+        num_generations=1, max_prompt_length=None, max_completion_length=32, shuffle_dataset=False, weight_decay=0.1,
+        ddp_backend="gloo" if processes > 1 else None,
+    )  # fmt: skip
+    trainer = SelfDistillationTrainer(
+        model=AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32),
+        args=arguments, train_dataset=rows(), processing_class=AutoTokenizer.from_pretrained(STUDENT),
+        run_directory=RunDirectory(Path(folder)), limit=MicrobatchLimit(max_tokens=60), normalization=normalization,
+        peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.sampler.sample = recorded
+    assert trainer.args.world_size == processes
+    trainer.train()
+    if rank == 0:
+        logs = [record for record in trainer.state.log_history if "loss" in record]
+        (Path(folder) / "logs.json").write_text(json.dumps(logs))
+    if processes > 1:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("normalization", "lora"), [("sequence", False), ("token", False), ("sequence", True)])
+def test_two_processes_learn_what_one_learns(tmp_path, normalization, lora):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        torch.multiprocessing.spawn(learn, (processes, port, str(folder), normalization, lora), nprocs=processes)
+        weights = {
+            name: load_file(folder / "checkpoint-3" / name)
+            for name in ("teacher.safetensors", "adapter_model.safetensors" if lora else "model.safetensors")
+        }
+        found.append((json.loads((folder / "logs.json").read_text()), weights))
+    (logs, weights), (parallel_logs, parallel_weights) = found
+    for ours, theirs in zip(logs, parallel_logs, strict=True):
+        for name in ("loss", "grad_norm", "kl/forward", "entropy/teacher", "completions/mean_length"):
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-4), name
+    for file, tensors in weights.items():
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(parallel_weights[file][name], tensor, rtol=1e-3, atol=2e-5, msg=name)
