@@ -53,11 +53,27 @@ STAND_IN = {
     "eval_strategy": "--eval_data_path, which is scored before and after",
     "teacher_sync_steps": "--teacher_update_rate, which holds at every step",
     "use_vllm": "--rollout_engine vllm",
+    "disable_dropout": "--lora_dropout",
     "auto_find_batch_size": "--max_tokens_per_microbatch",
+    "eval_on_start": "--eval_data_path, which is scored before and after",
+    "save_only_model": "no flag: a run can go on from whole checkpoints alone",
+    "ignore_data_skip": "no flag: a run goes on where it was",
+    "fp16": "--bf16, or float32",
+    "push_to_hub": "`hf upload` after the run",
     "deepspeed": "`accelerate launch` with data parallelism",
     "fsdp": "`accelerate launch` with data parallelism",
     "hub_token": "the environment variable HF_TOKEN",
     "trust_remote_code": "a model that needs no code of its own",
+}
+
+
+# What the step of `sdft` does in its own way; `sft` and `seqkd` leave these to TRL.
+SDFT_STAND_IN = {
+    "torch_compile": "no flag: decoding on a GPU is compiled by itself",
+    "use_teacher_server": "--teacher_kind",
+    "train_sampling_strategy": "no flag: rollouts are grouped by length",
+    "num_generations_eval": "--eval_data_path, which is decoded greedily",
+    "cache_implementation": "--rollout_engine",
 }
 
 
@@ -76,6 +92,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     values |= split_of_a_step(settings, values, resolved.origins)
     if kind is SDFTConfig:
         values |= distillation_values(settings)
+        check_distillation(settings, values)
     check_reporters(values["report_to"])
     try:
         arguments = kind(**values)
@@ -98,9 +115,10 @@ def prompts_per_step(arguments: SDFTConfig | SFTConfig) -> int:
 def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, Any]:
     """The user's further TRL arguments with their types."""
     known = {f.name for f in dataclasses.fields(kind)}
+    stand_in = STAND_IN | (SDFT_STAND_IN if kind is SDFTConfig else {})
     for key in resolved.extra:
-        if key in STAND_IN:
-            raise UsageError(f"--{key} (from {resolved.origins[key]}) is not passed on; use {STAND_IN[key]}.")
+        if key in stand_in:
+            raise UsageError(f"--{key} (from {resolved.origins[key]}) is not passed on; use {stand_in[key]}.")
         if key not in known:
             ours = {f.name for f in dataclasses.fields(resolved.settings)}
             raise unknown_key(key, resolved.origins[key], sorted(known | ours))
@@ -137,7 +155,7 @@ def fitting_the_device(given: dict[str, Any]) -> dict[str, Any]:
     """
     gpu = torch.cuda.is_available() and not given.get("use_cpu", False)
     name = torch.cuda.get_device_name() if gpu else "the CPU"
-    bf16 = gpu and torch.cuda.is_bf16_supported() and not given.get("fp16", False)
+    bf16 = gpu and torch.cuda.is_bf16_supported()
     checkpointing = given.pop("gradient_checkpointing", given.get("activation_checkpointing", gpu))
     if "bf16" not in given:
         print(f"bf16: {'on' if bf16 else 'off'} ({name} {'computes in it' if bf16 else 'trains in float32'})")
@@ -170,6 +188,7 @@ def distillation_values(settings: Train) -> dict[str, Any]:
         "max_completion_length": settings.max_completion_length,
         "generate_from_teacher": settings.rollouts == "teacher",
         "use_vllm": wants_vllm(settings.rollout_engine),
+        "disable_dropout": settings.lora_dropout == 0,
     }
 
 
@@ -189,6 +208,22 @@ def microbatch_limit(resolved: Resolved) -> MicrobatchLimit | None:
     if sequences is not None:
         return MicrobatchLimit(max_sequences=int(sequences))
     return None if tokens is None else MicrobatchLimit(max_tokens=tokens)
+
+
+def check_distillation(settings: Train, values: dict[str, Any]) -> None:
+    """Raise UsageError for settings that each are valid and together let nothing be learnt, or not as asked."""
+    if settings.max_completion_length <= settings.num_loss_tokens_to_skip:
+        raise UsageError(
+            f"--max_completion_length {settings.max_completion_length} leaves no token in the loss: the first "
+            f"{settings.num_loss_tokens_to_skip} have none. Raise it, or lower --num_loss_tokens_to_skip."
+        )
+    if "lomo" in str(values.get("optim")):
+        raise UsageError(f"--optim {values['optim']} updates within the backward pass; take another for sdft.")
+    if values.get("vllm_mode") == "server" and "vllm_server_port" not in values:
+        raise UsageError(
+            "--vllm_mode server needs the --vllm_server_port of a server for rollouts; the default, 8000, is where "
+            "this stack's teacher is."
+        )
 
 
 def split_of_a_step(settings: Train, values: dict[str, Any], origins: dict[str, str]) -> dict[str, int]:

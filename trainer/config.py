@@ -154,11 +154,13 @@ class Train(ServedTeacher, Student):
         "generate: transformers' generate; continuous: its continuous batching; vllm: TRL's vLLM integration; "
         "auto picks by device and says why",
         choices=("auto", "generate", "continuous", "vllm"),
+        decides=False,
     )
     max_tokens_per_microbatch: int | None = option(
         None,
         "tokens of a micro-batch, padding included; it changes speed and memory, not the loss "
         "(unset: from the device's memory; --per_device_train_batch_size N asks for N rollouts instead)",
+        decides=False,
         at_least=1,
     )
     teacher_prompt_template: str = option(

@@ -6,6 +6,7 @@ by the teacher, regrouped into micro-batches without padding, and learnt from th
 Shapes: N tokens in the loss, H hidden.
 """
 
+import copy
 import dataclasses
 import json
 import math
@@ -13,11 +14,13 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import is_peft_model
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from trl import SFTTrainer
@@ -30,7 +33,7 @@ from trainer.checkpoint import WholeCheckpoints
 from trainer.errors import TrainerError, UsageError
 from trainer.losses import Divergence, TokenStatistics, chunked_divergence
 from trainer.microbatches import MicrobatchLimit, group_by_length, token_weights
-from trainer.rollout import Rollout, Sampler
+from trainer.rollout import Rollout, Sampler, evaluating
 from trainer.runlog import RunDirectory
 from trainer.scoring import check_head, head_of, predicting_states
 from trainer.teachers.ema import EmaTeacher
@@ -55,10 +58,9 @@ class FiniteLoss(Trainer):
         self._require_finite("loss", float(loss))
         return loss
 
-    def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if norm is not None:
-            self._require_finite("gradient norm", float(norm))
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self._require_finite("gradient norm", float(norm))
         return norm
 
     def _require_finite(self, what: str, value: float) -> None:
@@ -114,17 +116,15 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
             raise UsageError(
                 "found FSDP or DeepSpeed, expected one process or data-parallel ones (`accelerate launch`)."
             )
-        if self.args.teacher_model_kind != "ema":
-            super()._setup_teacher_model()
-            return
-        student = self.accelerator.unwrap_model(self.model)
-        if is_peft_model(student):
-            self.ema = EmaTeacher.of_adapter(student, self.args.teacher_update_rate)
-            self.teacher_model = self.model
-        else:
-            self.ema = EmaTeacher.of_model(student, self.args.teacher_update_rate)
-            self.teacher_model = self.accelerator.prepare_model(self.ema.model, evaluation_mode=True)
-        self.add_callback(self.ema)
+        student, kind = self.accelerator.unwrap_model(self.model), self.args.teacher_model_kind
+        self.teacher_model = self.model
+        if kind == "ema":
+            of_student = EmaTeacher.of_adapter if is_peft_model(student) else EmaTeacher.of_model
+            self.ema = of_student(student, self.args.teacher_update_rate)
+            self.teacher_model = self.ema.model
+            self.add_callback(self.ema)
+        elif kind == "base" and not is_peft_model(student):
+            self.teacher_model = copy.deepcopy(student).requires_grad_(False).eval()
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSeededSampler:
         theirs = vars(super()._get_train_sampler(dataset))
@@ -136,20 +136,28 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     def training_step(self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None) -> Tensor:
         """Roll out, let the teacher score, learn; the gradient of the whole step is in `.grad` afterwards."""
         model.train()
+        getattr(self.optimizer, "train", lambda: None)()  # schedule-free ones are told
         if self.args.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.args.device)
         with self._stage("rollout"):
             rollouts = self._prepare_inputs(inputs)
         self._record_completions(rollouts)
-        chosen = self._with_loss(rollouts)
+        self._stop_if_asked()
+        chosen, weights = self._with_loss(rollouts)
         with self._stage("teacher"):
             states = self._teacher_states(chosen)
         with self._stage("student"):
-            loss, statistics = self._learn(model, rollouts, chosen, states)
+            loss, statistics = self._learn(model, chosen, weights, states)
+        if self.args.torch_empty_cache_steps and self.state.global_step % self.args.torch_empty_cache_steps == 0:
+            clear_device_cache()
         self._require_finite("loss", float(loss))
         self._record(chosen, statistics)
         self._learnt_at = time.monotonic()
         return loss
+
+    def compute_loss_context_manager(self) -> Any:
+        """Autocast where `--bf16` asks for it: accelerate has it in the model's `forward`, which is not called."""
+        return self.accelerator.autocast()
 
     def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> list[Rollout]:
         """The step's rollouts: new ones, or with `num_iterations` > 1 those of the step before."""
@@ -157,68 +165,81 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
             self._rollouts = self.sampler.sample(generation_batch)
         return self._rollouts
 
-    def _with_loss(self, rollouts: list[Rollout]) -> list[Rollout]:
-        """Those with a token in the loss; if none has one the shortest, so that there is a gradient, of 0."""
+    def _with_loss(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[float]]:
+        """Those with a token in the loss, and the weight of each of their tokens.
+
+        If none has one it is the shortest, so that there is a gradient, of 0, to share with other processes.
+        """
+        weighted = list(zip(rollouts, self._token_weights(rollouts), strict=True))
         skip = self.args.num_loss_tokens_to_skip
-        chosen = [rollout for rollout in rollouts if len(rollout.completion_ids) > skip]
-        return chosen or [min(rollouts, key=lambda rollout: len(rollout.prompt_ids))]
+        chosen = [(rollout, weight) for rollout, weight in weighted if len(rollout.completion_ids) > skip]
+        chosen = chosen or [min(weighted, key=lambda pair: len(pair[0].prompt_ids))]
+        return [rollout for rollout, _ in chosen], [weight for _, weight in chosen]
 
     @torch.no_grad()
     def _teacher_states(self, rollouts: list[Rollout]) -> list[Tensor]:
-        """For each rollout the teacher's last hidden states [N, H] at its tokens in the loss."""
+        """For each rollout the teacher's last hidden states [N, H] at its tokens in the loss, without dropout."""
         states: dict[int, Tensor] = {}
         teacher = self.accelerator.unwrap_model(self.teacher_model)
         lengths = [len(rollout.teacher_prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
-        with self.compute_loss_context_manager(), self._get_teacher_context_for_self_distillation():
+        with (
+            evaluating(teacher),
+            self.compute_loss_context_manager(),
+            self._get_teacher_context_for_self_distillation(),
+        ):
             for group in group_by_length(lengths, self.limit):
                 part = [rollouts[index] for index in group]
                 hidden_NH = self._states(teacher, part, [rollout.teacher_prompt_ids for rollout in part])
                 states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
+                self._stop_if_asked()
         return [states[index] for index in range(len(rollouts))]
 
     def _learn(
-        self, model: Any, rollouts: list[Rollout], chosen: list[Rollout], states: list[Tensor]
+        self, model: Any, rollouts: list[Rollout], weights: list[float], states: list[Tensor]
     ) -> tuple[Tensor, list[TokenStatistics]]:
-        """Forward and backward of every micro-batch; the step's loss and each chosen rollout's statistics."""
-        weights = dict(zip(map(id, rollouts), self._token_weights(rollouts), strict=True))
-        lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in chosen]
+        """Forward and backward of every micro-batch; the step's loss and each rollout's statistics."""
+        lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
         groups = group_by_length(lengths, self.limit)
         total, found = torch.zeros((), device=self.args.device), {}
         for group in groups:
-            part = [chosen[index] for index in group]
-            teacher_NH = torch.cat([states[index] for index in group])
-            with nullcontext() if group is groups[-1] else self.accelerator.no_sync(model):
+            part = [rollouts[index] for index in group]
+            loss_of_part = partial(
+                self._microbatch_loss,
+                part,
+                [weights[index] for index in group],
+                torch.cat([states[index] for index in group]),
+            )
+            last = group is groups[-1]
+            with nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    loss, statistics = self._through(
-                        model,
-                        lambda part=part, teacher_NH=teacher_NH: self._microbatch_loss(
-                            part, teacher_NH, [weights[id(rollout)] for rollout in part]
-                        ),
-                    )
+                    loss, statistics = self._through(model, loss_of_part)
                 self.accelerator.backward(loss)
             total += loss.detach()
             found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
-            self._end_microbatch()
+            if not last:
+                self._stop_if_asked()
         self._metrics["train"]["microbatches"].append(len(groups))
-        return total, [found[index] for index in range(len(chosen))]
+        return total, [found[index] for index in range(len(rollouts))]
 
     def _microbatch_loss(
-        self, part: list[Rollout], teacher_NH: Tensor, weights: list[float]
+        self, part: list[Rollout], weights: list[float], teacher_NH: Tensor
     ) -> tuple[Tensor, TokenStatistics]:
         student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
         student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
         counts, skip = self._tokens_in_loss(part), self.args.num_loss_tokens_to_skip
-        tensor = lambda values, dtype: torch.tensor(values, dtype=dtype, device=student_NH.device)  # noqa: E731
+        tokens = [token for rollout in part for token in rollout.completion_ids[skip:]]
+        weights_N = [weight for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
         logps = [logp for rollout in part for logp in (rollout.logps or [])[skip:]]
+        device = student_NH.device
         return chunked_divergence(
             student_NH,
             head_of(student),
             teacher_NH,
             head_of(teacher),
-            tensor([token for rollout in part for token in rollout.completion_ids[skip:]], torch.int64),
-            tensor(weights, torch.float32).repeat_interleave(tensor(counts, torch.int64)),
+            torch.tensor(tokens, dtype=torch.int64, device=device),
+            torch.tensor(weights_N, dtype=torch.float32, device=device),
             self.divergence,
-            tensor(logps, torch.float32) if logps else None,
+            torch.tensor(logps, dtype=torch.float32, device=device) if logps else None,
         )
 
     def _states(self, model: Any, part: list[Rollout], prompts: list[list[int]]) -> Tensor:
@@ -226,9 +247,12 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         return predicting_states(model, prompts, completions, self.args.num_loss_tokens_to_skip, self.padding)
 
     def _through(self, model: Any, compute: Callable[[], T]) -> T:
-        """Call `compute` inside the forward of a data-parallel wrapper, which gets ready for the backward there."""
+        """Call `compute` inside the forward of a data-parallel wrapper, which gets ready for the backward there.
+
+        On GPUs the wrapper takes a forward without any argument for an error, hence the one that is ignored.
+        """
         inner = self.accelerator.unwrap_model(model)
-        return compute() if inner is model else _ForwardRedirection()(model, inner, compute)
+        return compute() if inner is model else _ForwardRedirection()(model, inner, lambda _: compute(), None)
 
     def _tokens_in_loss(self, rollouts: list[Rollout]) -> list[int]:
         skip = self.args.num_loss_tokens_to_skip
@@ -240,8 +264,8 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         mean_over_processes: Any = self.accelerator.reduce(total, "mean")
         return token_weights(counts, self.normalization, float(mean_over_processes))
 
-    def _end_microbatch(self) -> None:
-        """Where a stop that was asked for takes effect."""
+    def _stop_if_asked(self) -> None:
+        """Where a stop that was asked for takes effect: after the rollouts and after each micro-batch."""
         self.control = self.callback_handler.on_substep_end(self.args, self.state, self.control)
         if self.control.should_training_stop:
             raise StepAbandoned
@@ -279,7 +303,7 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     def _record(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
         """Metrics over the tokens in the loss, the log-probabilities that later iterations need, a sample."""
         self._record_metrics(TokenStatistics.join(statistics))
-        if self.num_iterations > 1:
+        if self.num_iterations > 1 and not self.generate_from_teacher:
             self._keep_logps(rollouts, statistics)
         if self.is_world_process_zero():
             self._record_sample(rollouts[0], statistics[0])
@@ -293,7 +317,7 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
             "entropy/teacher": statistics.teacher_entropy_N,
             "agreement": statistics.agreement_N,
         }
-        if self.divergence.max_ratio is not None and (self._rollouts or [])[0].logps is not None:
+        if self.divergence.max_ratio is not None and any(rollout.logps for rollout in self._rollouts or []):
             names["importance/ratio"] = statistics.ratio_N
             names["importance/clipped"] = (statistics.ratio_N >= self.divergence.max_ratio).float()
         sums = torch.stack([*(values.sum() for values in names.values()), torch.ones_like(statistics.loss_N).sum()])
@@ -341,6 +365,11 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         kept = folder / f"{self.args.process_index}_{ROLLOUTS_FILE}"
         if kept.exists():
             self._rollouts = [Rollout(**rollout) for rollout in json.loads(kept.read_text(encoding="utf-8"))]
+            if len(self._rollouts) != self.args.per_device_train_batch_size:
+                raise UsageError(
+                    f"{folder} has {len(self._rollouts)} rollouts in use for this process, expected "
+                    f"{self.args.per_device_train_batch_size}. Go on with as many processes as the run began with."
+                )
 
 
 class _OptimizerClock(TrainerCallback):

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from trl.experimental.sdft.loss_utils import add_tail_bucket, compute_divergence
 
 CHUNK_BYTES = 80 * 2**20  # of the logits of a chunk, for each of the two models
 MODES = ("full_logits", "topk_logits", "sampled_token")
@@ -388,27 +389,24 @@ class _JensenShannon:
 class _TopK:
     """A divergence over the student's K likeliest tokens and, where asked for, the rest as one outcome (TRL's).
 
-    A function of the outcomes' log-probabilities has the gradient `p_v * c_b` for the logit of token v in outcome
-    b, with the coefficients c of the same divergence over K + 1 outcomes; all tokens of the rest share one.
+    With g the gradient for the K log-probabilities, small enough for autograd, that of the logits is
+    `g - p_S sum(g)`, where g is 0 outside the support.
     """
 
     def __init__(self, logp_s_CV: Tensor, logp_t_CV: Tensor, divergence: Divergence):
-        top_s_CK, self.support_CK = logp_s_CV.topk(min(int(divergence.top_k or 1), logp_s_CV.shape[1]), dim=-1)
-        outcomes = [
-            _with_tail(x) if divergence.add_tail else x for x in (top_s_CK, logp_t_CV.gather(1, self.support_CK))
-        ]
-        student, teacher = [x.log_softmax(-1) for x in outcomes]
-        self.loss_C, coefficients = _small_divergence(student, teacher, divergence.alpha)
-        if divergence.add_tail:
-            self.tail_C1 = coefficients[:, -1:]
-            self.inside_CK = coefficients[:, :-1] * top_s_CK.exp()
-        else:
-            self.tail_C1 = torch.zeros_like(coefficients[:, -1:])
-            self.inside_CK = coefficients * student.exp()
+        top_CK, self.support_CK = logp_s_CV.topk(min(int(divergence.top_k or 1), logp_s_CV.shape[1]), dim=-1)
+        with torch.enable_grad():
+            top_CK.requires_grad_()
+            outcomes = [top_CK, logp_t_CV.gather(1, self.support_CK)]
+            student, teacher = [add_tail_bucket(x) if divergence.add_tail else x.log_softmax(-1) for x in outcomes]
+            loss_C = compute_divergence(student, teacher, divergence.alpha)
+            (self.inside_CK,) = torch.autograd.grad(loss_C.sum(), top_CK)
+        self.loss_C = loss_C.detach()
 
     def gradient(self, prob_s_CV: Tensor) -> Tensor:
         """For the student's logits."""
-        return prob_s_CV.mul_(self.tail_C1).scatter_(1, self.support_CK, self.inside_CK)
+        prob_s_CV.mul_(-self.inside_CK.sum(-1, keepdim=True))
+        return prob_s_CV.scatter_add_(1, self.support_CK, self.inside_CK)
 
 
 class _SampledToken:
@@ -424,24 +422,3 @@ class _SampledToken:
         """For the student's logits: advantage * (one-hot - p_S)."""
         prob_s_CV.mul_(-self.advantage_C1)
         return prob_s_CV.scatter_add_(1, self.tokens_C1, self.advantage_C1)
-
-
-def _with_tail(logp_CK: Tensor) -> Tensor:
-    """Log-probabilities with the logarithm of the mass they leave; that is kept above 1e-7, as in TRL."""
-    mass_C1 = logp_CK.logsumexp(-1, keepdim=True).clamp(max=-1e-7)
-    return torch.cat([logp_CK, torch.log(-torch.expm1(mass_C1))], dim=-1)
-
-
-def _small_divergence(logp_s: Tensor, logp_t: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """A divergence of [C, K] log-probabilities and, for each outcome, its logit's gradient over its probability."""
-    prob_s, prob_t, gap = logp_s.exp(), logp_t.exp(), logp_t - logp_s
-    if alpha == 0:
-        return (prob_t * gap).sum(-1), 1 - gap.exp()
-    if alpha == 1:
-        kl = -(prob_s * gap).sum(-1)
-        return kl, -gap - kl.unsqueeze(1)
-    mixture = torch.logaddexp(logp_s + math.log(1 - alpha), logp_t + math.log(alpha))
-    kl_teacher = (prob_t * (logp_t - mixture)).sum(-1)
-    kl_student = (prob_s * (logp_s - mixture)).sum(-1)
-    coefficients = (1 - alpha) * (logp_s - mixture - kl_student.unsqueeze(1))
-    return alpha * kl_teacher + (1 - alpha) * kl_student, coefficients

@@ -36,7 +36,7 @@ class Rollout:
         teacher_prompt_ids: The prompt with the demonstration.
         completion_ids: The sampled tokens, the end-of-turn token included where it was reached.
         logps: Log-probability that each token was sampled with, where the weights that are trained may give it
-            another by now; None where they give the same.
+            another by now; None where they give the same, up to the rounding of a bfloat16 copy.
     """
 
     prompt_ids: list[int]
@@ -103,6 +103,8 @@ class Sampler:
     def __init__(self, trainer: Any, engine: str):
         self.trainer = trainer
         self.engine = engine
+        column = "privileged_context" if trainer.generate_from_teacher else "prompt"
+        self.longest = max(map(len, trainer.train_dataset[column])) + trainer.max_completion_length
         cuda = trainer.args.device.type == "cuda"
         # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
@@ -115,12 +117,13 @@ class Sampler:
         prompts = [row["prompt"] for row in rows]
         contexts = [row["privileged_context"] for row in rows]
         asked = contexts if self.trainer.generate_from_teacher else prompts
-        if self.engine == "vllm":
-            completions, logps = self._ask_vllm(asked)
+        logps: list[list[float] | None] = [None] * len(rows)
+        if self.engine != "vllm":
+            completions = self._ask_model(asked)
         else:
-            completions, logps = self._ask_model(asked)
-        if self.trainer.generate_from_teacher:  # sampled from another law on purpose: nothing to correct for
-            logps = [None] * len(rows)
+            completions, seen = self._ask_vllm(asked)
+            if not self.trainer.generate_from_teacher:  # else from another law on purpose: nothing to correct for
+                logps = [*seen]
         return [Rollout(*row) for row in zip(prompts, contexts, completions, logps, strict=True)]
 
     def _student(self) -> nn.Module:
@@ -128,13 +131,12 @@ class Sampler:
 
     def _compile_decoding(self) -> None:
         """A cache of one size for all steps, so that decoding is compiled once."""
-        config, data = self.trainer.generation_config, self.trainer.train_dataset
-        column = "privileged_context" if self.trainer.generate_from_teacher else "prompt"
         source = transformer_of(self.copy.model if self.copy else self._student())
-        source._previous_max_cache_length = max(map(len, data[column])) + config.max_new_tokens
+        source._previous_max_cache_length = self.longest
+        config = self.trainer.generation_config
         config.cache_implementation, config.disable_compile = "static", False
 
-    def _ask_vllm(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float] | None]]:
+    def _ask_vllm(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
         trainer = self.trainer
         trainer.vllm_generation.logprobs = 0  # of the sampled token, and of no other
         if trainer.state.global_step != trainer._last_loaded_step:
@@ -145,11 +147,10 @@ class Sampler:
         )
         return completions, [[token[0] for token in row] for row in logps]
 
-    def _ask_model(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float] | None]]:
+    def _ask_model(self, prompts: list[list[int]]) -> list[list[int]]:
         trainer = self.trainer
         source = self._student() if self.copy is None else self.copy.refreshed(self._student())
-        completions: list[list[int]] = []
-        logps: list[list[float] | None] = []
+        ask = continuous if self.engine == "continuous" else generate
         with (
             unwrap_model_for_generation(
                 source, trainer.accelerator, generation_kwargs=trainer.generation_kwargs
@@ -157,21 +158,12 @@ class Sampler:
             evaluating(model),
             torch.no_grad(),
         ):
-            for part in self._parts(prompts):
-                if self.engine == "continuous":
-                    texts, seen = continuous(model, part, trainer.generation_config)
-                    logps += seen if self.copy is not None else [None] * len(part)
-                else:
-                    texts = generate(model, part, trainer.generation_config)
-                    logps += [None] * len(part)
-                completions += texts
-        return completions, logps
+            return [ids for part in self._parts(prompts) for ids in ask(model, part, trainer.generation_config)]
 
     def _parts(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
         """The prompts in equal parts whose caches fit the memory; one part wherever it does."""
-        longest = max(map(len, prompts)) + self.trainer.max_completion_length
         token = cache_bytes(transformer_of(self._student()).config, 2 if self.copy else 4)
-        room = CACHE_SHARE * device_memory(self.trainer.args.device) / (longest * token)
+        room = CACHE_SHARE * device_memory(self.trainer.args.device) / (self.longest * token)
         count = -(-len(prompts) // max(1, int(room)))
         size = -(-len(prompts) // count)
         for start in range(0, len(prompts), size):
@@ -182,7 +174,9 @@ class HalfCopy:
     """A bfloat16 copy of the student to sample from, brought up to date for every step."""
 
     def __init__(self, student: nn.Module):
-        self.model = copy.deepcopy(student).to(torch.bfloat16).requires_grad_(False).eval()
+        self.model = copy.deepcopy(student).requires_grad_(False).eval()
+        for weight in self.model.parameters():
+            weight.data = weight.data.to(torch.bfloat16)  # buffers stay: rotary frequencies must not be rounded
 
     @torch.no_grad()
     def refreshed(self, student: nn.Module) -> nn.Module:
@@ -229,10 +223,8 @@ def until_end(row_T: Tensor, config: GenerationConfig) -> list[int]:
     return row_T[: int(ends[0]) + 1 if len(ends) else len(row_T)].tolist()
 
 
-def continuous(
-    model: Any, prompts: list[list[int]], config: GenerationConfig
-) -> tuple[list[list[int]], list[list[float] | None]]:
-    """Completions and their tokens' log-probabilities by transformers' continuous batching.
+def continuous(model: Any, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
+    """Completions by transformers' continuous batching.
 
     A rollout that ends makes room at once. The engine seeds the global random generator itself; here the seed is
     drawn from it, and the generator continues where that draw left it.
@@ -263,7 +255,7 @@ def continuous(
             manager.stop(block=True, hard_stop=len(done) < len(prompts))
             manager.destroy()
         random_state.restore()
-    return [done[name].generated_tokens for name in names], [done[name].logprobs for name in names]
+    return [done[name].generated_tokens for name in names]
 
 
 def for_continuous(config: GenerationConfig) -> GenerationConfig:
@@ -295,6 +287,5 @@ def cache_for(prompts: list[list[int]], max_new_tokens: int, seed: int) -> Conti
             max_requests_per_batch=len(prompts),
             allow_block_sharing=False,  # prefixes cached under older weights would be reused
             auto_switch_to_flash=False,
-            return_logprobs=True,
             seed=seed,
         )

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from accelerate.utils import set_seed
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, PrinterCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
@@ -181,10 +182,10 @@ class Run:
             with self.stage("demonstrations"):
                 texts = self.demonstrations()
             trainer = self.make_trainer(student, texts)
-            self.score("before", trainer.model)
+            self.score("before", trainer)
             with self.stage("train"):
                 self.optimize(trainer)
-            self.score("after", trainer.model)
+            self.score("after", trainer)
         except Stopped:
             self.summarize("stopped")
             raise
@@ -256,15 +257,18 @@ class Run:
         longest = self.settings.max_prompt_length + self.settings.max_completion_length
         return self.inputs.arguments.per_device_train_batch_size * longest
 
-    def score(self, moment: str, model: Any) -> None:
-        """Score the model on each given file, once: an interrupted run finds its scores again."""
+    def score(self, moment: str, trainer: SelfDistillationTrainer | SupervisedTrainer) -> None:
+        """Score the model on each given file, once: an interrupted run finds its scores again.
+
+        Under autocast where training is, so that before and after are computed alike.
+        """
         name = f"scores_{moment}.json"
         if self.directory.read_json(name) is not None or not self.inputs.eval_rows:
             return
         batch_size = self.inputs.arguments.per_device_eval_batch_size
         judge = Judge(self.inputs.encoder, batch_size, should_stop=lambda: self.stop.requested)
-        with self.stage(f"eval_{moment}"):
-            rows = self.inputs.eval_rows
+        with self.stage(f"eval_{moment}"), trainer.accelerator.autocast():
+            rows, model = self.inputs.eval_rows, cast(PreTrainedModel, trainer.model)
             scores = {title: summarize(judge.answers(model, some, title)) for title, some in rows.items()}
             print(table(scores))
             self.directory.write_json(name, {title: dataclasses.asdict(score) for title, score in scores.items()})
@@ -279,7 +283,7 @@ class Run:
         if last and checkpoint.is_complete_run(last):
             trainer._load_from_checkpoint(str(last))
             return
-        set_seed(self.settings.seed)
+        set_seed(self.settings.seed, device_specific=True)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         if self.stop.requested and trainer.state.global_step < trainer.state.max_steps:
             raise Stopped(

@@ -5,7 +5,7 @@
 
 Given are the last hidden states of one sequence and the output heads of student and teacher; a call computes the mean
 divergence of its tokens and the gradients of the student's hidden states and head. On the CPU all is float32; on CUDA
-hidden states and heads are bfloat16.
+the hidden states are bfloat16 and the heads float32 under autocast, as in training.
 
 Memory is what a call needs beyond its inputs, at the peak. The two gradients count, for all alike. On the CPU each
 number comes from a process of its own that made one tiny call before (so libraries are loaded and their threads
@@ -85,8 +85,10 @@ class Inputs:
         teacher_TH = normal(case.tokens, case.hidden).mul_(0.5).add_(student_TH)
         teacher_VH = normal(case.vocabulary, case.hidden).mul_(0.2 / math.sqrt(case.hidden)).add_(student_VH)
         tokens_T = torch.randint(case.vocabulary, (case.tokens,), generator=generator)
-        hidden_and_heads = [x.to(device, dtype) for x in (student_TH, student_VH, teacher_TH, teacher_VH)]
-        inputs = cls(*hidden_and_heads, tokens_T.to(device))
+        heads = torch.float32 if dtype == torch.bfloat16 else dtype
+        student_TH, teacher_TH = student_TH.to(device, dtype), teacher_TH.to(device, dtype)
+        student_VH, teacher_VH = student_VH.to(device, heads), teacher_VH.to(device, heads)
+        inputs = cls(student_TH, student_VH, teacher_TH, teacher_VH, tokens_T.to(device))
         for x in inputs.student:
             x.requires_grad_()
         return inputs
@@ -259,7 +261,8 @@ class Subject:
 
 def _step(loss: Loss, inputs: Inputs, alpha: float) -> Tensor:
     """Loss and backward; the gradients end in `.grad`."""
-    value = loss(inputs, alpha)
+    with torch.autocast("cuda", torch.bfloat16, enabled=inputs.student_TH.dtype == torch.bfloat16):
+        value = loss(inputs, alpha)
     value.backward()
     return value.detach()
 

@@ -20,7 +20,10 @@ from trainer.runlog import RunDirectory
 
 STUDENT = Path(__file__).resolve().parents[2] / "data" / "tiny_world" / "student"
 ROLLOUTS = 8
-LENGTHS = (2, 4, 9, 12, 20, 5, 3, 30)  # the first has no token in the loss
+LENGTHS = {
+    "ragged": (2, 4, 9, 12, 20, 5, 3, 30),  # two have no token in the loss
+    "one process has no token in the loss": (2, 3, 1, 2, 20, 5, 9, 30),
+}
 
 
 def rows() -> Dataset:
@@ -28,15 +31,18 @@ def rows() -> Dataset:
     return Dataset.from_dict({"prompt": prompts, "privileged_context": [[30, 31, *ids] for ids in prompts]})
 
 
-def recorded(given: list[dict]) -> list[Rollout]:
+def recorded(given: list[dict], lengths: str) -> list[Rollout]:
     """A completion for each row that depends on the row alone."""
     return [
-        Rollout(row["prompt"], row["privileged_context"], [row["prompt"][0] + 7] * LENGTHS[row["prompt"][0] - 5])
+        Rollout(row["prompt"], row["privileged_context"], [first + 7] * LENGTHS[lengths][first - 5])
         for row in given
+        for first in row["prompt"][:1]
     ]
 
 
-def learn(rank: int, processes: int, port: int, folder: str, normalization: str, lora: bool) -> None:
+def learn(
+    rank: int, processes: int, port: int, folder: str, lengths: str, normalization: str, lora: bool, iterations: int
+) -> None:
     """Three steps of one of `processes` processes."""
     if processes > 1:
         os.environ |= {
@@ -51,7 +57,7 @@ def learn(rank: int, processes: int, port: int, folder: str, normalization: str,
         logging_steps=1, save_steps=3, dataloader_pin_memory=False, distillation_mode="full_logits",
         distillation_alpha=0.0, num_loss_tokens_to_skip=3, teacher_model_kind="ema", teacher_update_rate=0.05,
         num_generations=1, max_prompt_length=None, max_completion_length=32, shuffle_dataset=False, weight_decay=0.1,
-        ddp_backend="gloo" if processes > 1 else None,
+        num_iterations=iterations, ddp_backend="gloo" if processes > 1 else None,
     )  # fmt: skip
     trainer = SelfDistillationTrainer(
         model=AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32),
@@ -60,7 +66,7 @@ def learn(rank: int, processes: int, port: int, folder: str, normalization: str,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.sampler.sample = recorded
+    trainer.sampler.sample = lambda given: recorded(given, lengths)
     assert trainer.args.world_size == processes
     trainer.train()
     if rank == 0:
@@ -70,8 +76,16 @@ def learn(rank: int, processes: int, port: int, folder: str, normalization: str,
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(("normalization", "lora"), [("sequence", False), ("token", False), ("sequence", True)])
-def test_two_processes_learn_what_one_learns(tmp_path, normalization, lora):
+@pytest.mark.parametrize(
+    ("lengths", "normalization", "lora", "iterations"),
+    [
+        ("ragged", "sequence", False, 2),
+        ("ragged", "token", False, 1),
+        ("ragged", "sequence", True, 1),
+        ("one process has no token in the loss", "sequence", False, 1),
+    ],
+)
+def test_two_processes_learn_what_one_learns(tmp_path, lengths, normalization, lora, iterations):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,7 +93,8 @@ def test_two_processes_learn_what_one_learns(tmp_path, normalization, lora):
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
-        torch.multiprocessing.spawn(learn, (processes, port, str(folder), normalization, lora), nprocs=processes)
+        arguments = (processes, port, str(folder), lengths, normalization, lora, iterations)
+        torch.multiprocessing.spawn(learn, arguments, nprocs=processes)
         weights = {
             name: load_file(folder / "checkpoint-3" / name)
             for name in ("teacher.safetensors", "adapter_model.safetensors" if lora else "model.safetensors")

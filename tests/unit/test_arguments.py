@@ -102,6 +102,16 @@ def test_two_bounds_of_a_micro_batch_at_once_are_an_error():
         (["--report_to", "wandb"], "pip install wandb"),
         (["--use_vllm"], "use --rollout_engine vllm"),
         (["--auto_find_batch_size"], "use --max_tokens_per_microbatch"),
+        (["--save_only_model"], "whole checkpoints"),
+        (["--ignore_data_skip"], "goes on where it was"),
+        (["--fp16"], "use --bf16"),
+        (["--push_to_hub"], "hf upload"),
+        (["--eval_on_start"], "use --eval_data_path"),
+        (["--torch_compile"], "compiled by itself"),
+        (["--cache_implementation", "static"], "use --rollout_engine"),
+        (["--optim", "lomo"], "updates within the backward pass"),
+        (["--vllm_mode", "server"], "needs the --vllm_server_port"),
+        (["--max_completion_length", "3"], "leaves no token in the loss"),
     ],
 )
 def test_an_argument_that_trl_does_not_take_is_a_usage_error(argv, words, capsys):

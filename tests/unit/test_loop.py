@@ -8,6 +8,7 @@ import torch
 import trl
 from datasets import Dataset
 from peft import LoraConfig
+from torch.distributed.utils import _to_kwargs
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
@@ -18,7 +19,7 @@ from trainer import checkpoint
 from trainer.callbacks import StopOnSignal
 from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UsageError
 from trainer.loop import SelfDistillationTrainer, SupervisedTrainer
 from trainer.microbatches import MicrobatchLimit
 from trainer.prompts import PromptEncoder
@@ -112,7 +113,7 @@ def test_losses_and_weights_equal_those_of_trl_on_the_same_rollouts(student_path
     ],
 )
 def test_the_other_modes_of_trl_have_the_same_losses_too(student_path, tmp_path, mode, more):
-    same = {"distillation_mode": mode, "shuffle_dataset": False, "max_steps": 3, "learning_rate": 1e-4} | more
+    same = {"distillation_mode": mode, "shuffle_dataset": False, "max_steps": 5, "learning_rate": 2e-5} | more
     mine, reference = ours(student_path, tmp_path, **same), theirs(student_path, tmp_path / "trl", **same)
     assert train(mine) == pytest.approx(train(reference), rel=1e-4, abs=1e-5)  # a signed sum may be near 0
 
@@ -120,18 +121,55 @@ def test_the_other_modes_of_trl_have_the_same_losses_too(student_path, tmp_path,
 @pytest.mark.parametrize("teacher_kind", ["base", "live"])
 @pytest.mark.parametrize("peft", [None, LoraConfig(r=4, target_modules="all-linear")])
 def test_frozen_and_live_teachers_have_the_same_losses_too(student_path, tmp_path, teacher_kind, peft):
-    same = {"teacher_model_kind": teacher_kind, "shuffle_dataset": False, "max_steps": 3, "learning_rate": 1e-4}
+    same = {"teacher_model_kind": teacher_kind, "shuffle_dataset": False, "max_steps": 5, "learning_rate": 1e-4}
     mine = ours(student_path, tmp_path, peft=peft, **same)
     reference = theirs(student_path, tmp_path / "trl", peft=peft, **same)
     assert train(mine) == pytest.approx(train(reference), rel=1e-4, abs=1e-7)
 
 
-def test_rollouts_used_for_several_iterations_have_the_same_losses_too(student_path, tmp_path):
-    same = {"num_iterations": 3, "shuffle_dataset": False, "max_steps": 6, "learning_rate": 1e-4}
+@pytest.mark.parametrize("from_teacher", [False, True])
+def test_rollouts_used_for_several_iterations_have_the_same_losses_too(student_path, tmp_path, from_teacher):
+    same = {"num_iterations": 3, "generate_from_teacher": from_teacher, "shuffle_dataset": False}
+    same |= {"max_steps": 6, "learning_rate": 1e-4}
     mine, reference = ours(student_path, tmp_path, **same), theirs(student_path, tmp_path / "trl", **same)
     assert train(mine) == pytest.approx(train(reference), rel=1e-4, abs=1e-7)
-    logged = ["importance/ratio" in record for record in mine.state.log_history if "loss" in record]
-    assert logged == [False, True, True, False, True, True]
+    weighted = ["importance/ratio" in record for record in mine.state.log_history if "loss" in record]
+    assert weighted == ([False] * 6 if from_teacher else [False, True, True, False, True, True])
+
+
+@pytest.mark.parametrize(
+    ("peft", "kind"), [(None, "ema"), (None, "live"), (None, "base"), (LoraConfig(r=4, lora_dropout=0.3), "ema")]
+)
+def test_a_teacher_that_reads_what_the_student_reads_has_nothing_to_teach(student_path, tmp_path, peft, kind):
+    trainer = ours(student_path, tmp_path, peft=peft, teacher_model_kind=kind, max_steps=3, learning_rate=0.0)
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"privileged_context": row["prompt"]})
+    assert train(trainer) == [0, 0, 0]
+
+
+def test_with_bf16_both_models_compute_in_bfloat16_and_the_weights_stay_float32(student_path, tmp_path):
+    trainer = ours(student_path, tmp_path, bf16=True, use_cpu=True, max_steps=1)
+    seen = {}
+    for name, model in {"student": trainer.model, "teacher": trainer.teacher_model}.items():
+        layer = model.model.layers[0].mlp.up_proj
+        layer.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: output.dtype}))
+    train(trainer)
+    assert seen == {"student": torch.bfloat16, "teacher": torch.bfloat16}
+    assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
+
+
+def test_a_data_parallel_wrapper_on_gpus_is_called_with_an_argument(student_path, tmp_path):
+    trainer = ours(student_path, tmp_path)
+
+    class OnGpus(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self, module):
+            torch.nn.Module.__init__(self)
+            self.module = module
+
+        def forward(self, *inputs, **kwargs):
+            moved, moved_kwargs = _to_kwargs(inputs, kwargs, torch.device("cpu"), False)
+            return self.module(*moved[0], **moved_kwargs[0])
+
+    assert trainer._through(OnGpus(trainer.model), lambda: 42) == 42
 
 
 LIMITS = [
@@ -250,6 +288,36 @@ def test_stopped_within_reused_rollouts_a_resumed_run_goes_on_with_them(student_
     assert all(torch.equal(a, weights(resumed)[name]) for name, a in weights(whole).items())
 
 
+def test_rollouts_in_use_for_another_number_of_processes_are_refused(student_path, tmp_path):
+    same = {"num_iterations": 3, "max_steps": 2, "save_steps": 1}
+    train(ours(student_path, tmp_path, **same))
+    other = ours(student_path, tmp_path, per_device_train_batch_size=2, **same)
+    with pytest.raises(UsageError, match="4 rollouts in use for this process, expected 2"):
+        other._load_from_checkpoint(str(tmp_path / "checkpoint-1"))
+
+
+class StopAt(TrainerCallback):
+    """Asks for a stop at the n-th point of a step where it may take effect, and counts these points."""
+
+    def __init__(self, stop, point):
+        self.stop, self.point, self.seen = stop, point, 0
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        self.seen += 1
+        self.stop.requested = self.seen == self.point
+
+
+@pytest.mark.parametrize("point", [1, 2, 3, 4])
+def test_a_stop_takes_effect_after_the_rollouts_and_after_each_micro_batch_of_teacher_and_student(
+    student_path, tmp_path, point
+):
+    stop = StopOnSignal()
+    trainer = ours(student_path, tmp_path, callbacks=[StopAt(stop, point), stop], max_steps=1)
+    train(trainer)  # of two micro-batches: rollouts, teacher, teacher, student; after the last the step is finished
+    assert trainer.state.global_step == 0 and checkpoint.newest(tmp_path).name == "checkpoint-0"
+    assert all(weight.grad is None for weight in trainer.model.parameters())
+
+
 def test_a_step_whose_completions_are_all_shorter_than_the_skipped_tokens_changes_nothing(student_path, tmp_path):
     trainer = ours(student_path, tmp_path, num_loss_tokens_to_skip=16, max_steps=2, weight_decay=0.0)
     before = weights(trainer)
@@ -274,6 +342,8 @@ def test_the_hooks_of_trl_that_we_rely_on_are_those_of_the_pinned_version():
     assert trl.__version__ == "1.16.0"
     parameters = lambda function: list(inspect.signature(function).parameters)  # noqa: E731
     assert parameters(SDFTTrainer._setup_teacher_model) == ["self"]
+    assert parameters(Trainer._get_grad_norm) == ["self", "model", "grad_norm"]
+    assert parameters(Trainer.compute_loss_context_manager) == ["self"]
     assert parameters(SDFTTrainer._get_train_sampler) == ["self", "dataset"]
     assert parameters(SDFTTrainer._get_teacher_context_for_self_distillation) == ["self"]
     assert parameters(SDFTTrainer._record_completion_metrics) == ["self", "mode", "batch"]
