@@ -73,7 +73,9 @@ def learn(
         logs = [record for record in trainer.state.log_history if "loss" in record]
         (Path(folder) / "logs.json").write_text(json.dumps(logs))
     if processes > 1:
+        trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
+        os._exit(0)  # gloo's threads now and then abort a process that is torn down in order
 
 
 @pytest.mark.parametrize(
