@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
 BYTES_PER_PARAMETER = 24  # in float32 weights, gradient, two moments and the teacher; bfloat16 copies for autocast
 SMALLEST, LARGEST = 2**11, 2**14  # tokens; a larger micro-batch gains no more speed
+OVERHEAD = 512  # tokens whose work is about that of one more micro-batch: starting kernels, the embedding's gradient
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -37,16 +38,22 @@ class MicrobatchLimit:
 def group_by_length(lengths: Sequence[int], limit: MicrobatchLimit) -> list[list[int]]:
     """Indices of sequences in groups of similar length, the longest first.
 
-    The longest go first so that memory that does not suffice shows at once. Equal lengths keep their order: the
-    grouping is a function of its arguments alone.
+    Of all ways to cut the sorted sequences into groups within the limit it is the one that computes the fewest
+    tokens, padding included, where a micro-batch itself counts as `OVERHEAD` tokens. The longest go first so that
+    memory that does not suffice shows at once. The grouping is a function of its arguments alone.
     """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and limit.admits(len(groups[-1]) + 1, lengths[groups[-1][0]]):
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    cost, begin = [0.0], [0]  # of the best grouping of the first sequences, and where its last group begins
+    for end in range(1, len(order) + 1):
+        starts = [start for start in range(end) if end - start == 1 or limit.admits(end - start, lengths[order[start]])]
+        costs = [cost[start] + lengths[order[start]] * (end - start) + OVERHEAD for start in starts]
+        cost.append(min(costs))
+        begin.append(starts[costs.index(cost[-1])])
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[begin[end] : end])
+        end = begin[end]
+    return groups[::-1]
 
 
 def pad_right(sequences: Sequence[Sequence[int]], padding: int, device: torch.device) -> Tensor:

@@ -1,5 +1,8 @@
 """Rollouts are regrouped by length under a limit; every token keeps its weight."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from trainer import microbatches
-from trainer.microbatches import MicrobatchLimit, fitting_limit, group_by_length, pad_right, token_weights
+from trainer.microbatches import OVERHEAD, MicrobatchLimit, fitting_limit, group_by_length, pad_right, token_weights
 
 LIMITS = st.builds(MicrobatchLimit, st.none() | st.integers(1, 400), st.none() | st.integers(1, 9))
 LENGTHS = st.lists(st.integers(0, 120), max_size=40)
@@ -25,6 +28,28 @@ def test_every_sequence_is_in_one_group_and_every_group_within_the_limit(lengths
 def test_groups_go_from_long_to_short_and_equal_lengths_keep_their_order(lengths, limit):
     flat = [index for group in group_by_length(lengths, limit) for index in group]
     assert flat == sorted(flat, key=lambda index: (-lengths[index], index))
+
+
+def computed(lengths, groups):
+    """Tokens with their padding, and what the micro-batches themselves cost."""
+    return sum(len(group) * max(lengths[index] for index in group) + OVERHEAD for group in groups)
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=7), LIMITS)
+def test_no_other_cut_of_the_sorted_sequences_computes_less(lengths, limit):
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    best = math.inf
+    for cuts in itertools.product([False, True], repeat=len(order) - 1):
+        edges = [0, *(place + 1 for place, cut in enumerate(cuts) if cut), len(order)]
+        groups = [order[start:end] for start, end in itertools.pairwise(edges)]
+        if all(len(group) == 1 or limit.admits(len(group), lengths[group[0]]) for group in groups):
+            best = min(best, computed(lengths, groups))
+    assert computed(lengths, group_by_length(lengths, limit)) == best
+
+
+def test_a_long_tail_is_not_padded_away():
+    lengths = [2000, 1800, *[200] * 30]
+    assert [len(group) for group in group_by_length(lengths, MicrobatchLimit())] == [2, 30]
 
 
 def test_one_sequence_a_micro_batch_and_no_limit_mean_what_they_say():
