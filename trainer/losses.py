@@ -168,13 +168,13 @@ class _ChunkedDivergence(torch.autograd.Function):
         sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
         wanted = [name for name, needed in zip(sources, ctx.needs_input_grad, strict=False) if needed]
         precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
-        student, teacher = _Projection(student_head, precise), _Projection(teacher_head, precise)
+        student, teacher = Projection(student_head, precise), Projection(teacher_head, precise)
         with torch.autocast(student_hidden_NH.device.type, enabled=False):
             gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted}
             count, vocabulary = student_hidden_NH.shape[0], student_weight_VH.shape[0]
             rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
             logits = student_hidden_NH.new_empty(2, rows, vocabulary, dtype=precise)
-            compare = _Comparison(divergence, min(rows, _block_rows(logits)), logits)
+            compare = _Comparison(divergence, min(rows, block_rows(logits)), logits)
             statistics = logits.new_empty(len(fields(TokenStatistics)), count)
             for start in range(0, count, rows):
                 part = slice(start, min(start + rows, count))
@@ -206,7 +206,7 @@ class _ChunkedDivergence(torch.autograd.Function):
         return (*scaled, *[None] * 8)
 
 
-class _Projection:
+class Projection:
     """The products with an output head, with results in the precise dtype whatever the factors have."""
 
     def __init__(self, head: OutputHead, precise: torch.dtype):
@@ -254,7 +254,7 @@ def factor_dtype(device: str, dtype: torch.dtype, precise: torch.dtype) -> torch
     return dtype if device == "cuda" and dtype == torch.bfloat16 else precise
 
 
-def _block_rows(logits: Tensor) -> int:
+def block_rows(logits: Tensor) -> int:
     """Tokens that are compared at once: few on a CPU, so that they stay in its cache; many on a GPU."""
     bytes_at_once = 2**26 if logits.is_cuda else 2**21
     return max(1, bytes_at_once // (4 * logits.shape[-1]))
@@ -291,8 +291,8 @@ class _Comparison:
             slope_CV = self._log_probabilities(student_CV[block], student_head, logp_s_CV)
             self._log_probabilities(teacher_CV[block], teacher_head, logp_t_CV)
             seen, gradient_CV = _compare(logp_s_CV, logp_t_CV, tokens_C[block], self.divergence, scratch)
-            seen["ratio"] = _importance(
-                seen["logp"], None if rollout_logps_C is None else rollout_logps_C[block], self.divergence
+            seen["ratio"] = importance(
+                seen["logp"], None if rollout_logps_C is None else rollout_logps_C[block], self.divergence.max_ratio
             )
             columns.append(torch.stack([seen[field.name[:-2]] for field in fields(TokenStatistics)]))
             share_C = weights_C[block] * seen["ratio"] * (student_head.scale / self.divergence.temperature)
@@ -318,11 +318,11 @@ class _Comparison:
         return slope_CV
 
 
-def _importance(logp_C: Tensor, rollout_logps_C: Tensor | None, divergence: Divergence) -> Tensor:
-    """The clipped ratio of the tokens' probabilities now and at the rollout."""
-    if rollout_logps_C is None or divergence.max_ratio is None:
+def importance(logp_C: Tensor, rollout_logps_C: Tensor | None, max_ratio: float | None) -> Tensor:
+    """The clipped ratio of the tokens' probabilities now and at the rollout; 1 where either argument is None."""
+    if rollout_logps_C is None or max_ratio is None:
         return torch.ones_like(logp_C)
-    return (logp_C - rollout_logps_C).clamp(-20, 20).exp().clamp(max=divergence.max_ratio)
+    return (logp_C - rollout_logps_C).clamp(-20, 20).exp().clamp(max=max_ratio)
 
 
 def _compare(

@@ -234,7 +234,7 @@ def test_factors_are_bfloat16_where_a_gpu_trains_in_it_and_precise_elsewhere(dev
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_the_number_of_tokens_compared_at_once_changes_nothing(alpha, rows, monkeypatch):
-    monkeypatch.setattr(losses, "_block_rows", lambda logits: rows)
+    monkeypatch.setattr(losses, "block_rows", lambda logits: rows)
     assert_equal(Case(11, 13, softcap=4.0, scale=0.7, bias=True), Divergence(alpha, 0.8), chunk_rows=4)
 
 
