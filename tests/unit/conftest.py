@@ -1,4 +1,8 @@
-"""The tiny student in memory."""
+"""The tiny student in memory, and real tokenizers."""
+
+import os
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,3 +22,32 @@ def student(student_path):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(student_path, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer():
+    """Loads a tokenizer that scripts/fetch_tokenizers names; a test that misses it is skipped, in CI it fails."""
+    from transformers import AutoTokenizer
+
+    @cache
+    def load(name):
+        folder = Path(__file__).parents[2] / ".tokenizers" / name
+        if not (folder / "tokenizer.json").is_file():
+            missing = f"there is no tokenizer in {folder}; type scripts/fetch_tokenizers"
+            pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        return AutoTokenizer.from_pretrained(folder)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def vocabulary(real_tokenizer, tokenizer):
+    """The bytes of a `real_tokenizer`, or of the tiny student's ("tiny"), with its end-of-turn token."""
+    from trainer.teachers.token_bytes import Vocabulary
+
+    @cache
+    def read(name):
+        chosen = tokenizer if name == "tiny" else real_tokenizer(name)
+        return Vocabulary(chosen, [chosen.eos_token_id])
+
+    return read
