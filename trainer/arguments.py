@@ -35,6 +35,7 @@ DISTILLATION_DEFAULTS: dict[str, Any] = {
     "generation_kwargs": {"no_repeat_ngram_size": 0},
 }
 
+DISTILLING = ("sdft", "served")  # the objectives with rollouts
 SUPERVISED_VALUES: dict[str, Any] = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
 
 STAND_IN = {
@@ -67,13 +68,18 @@ STAND_IN = {
 }
 
 
-# What the step of `sdft` does in its own way; `sft` and `seqkd` leave these to TRL.
+# What the step with rollouts does in its own way; `sft` and `seqkd` leave these to TRL.
 SDFT_STAND_IN = {
     "torch_compile": "no flag: decoding on a GPU is compiled by itself",
     "use_teacher_server": "--teacher_kind",
     "train_sampling_strategy": "no flag: rollouts are grouped by length",
     "num_generations_eval": "--eval_data_path, which is decoded greedily",
     "cache_implementation": "--rollout_engine",
+}
+SERVED_STAND_IN = {
+    "distillation_mode": "--tokenizer_route and --byte_route",
+    "distillation_topk": "--teacher_top_k",
+    "distillation_add_tail": "no flag: the rest of the vocabulary is one outcome",
 }
 
 
@@ -85,7 +91,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
             value of a wrong type, or a step that can't be split into equal micro-batches.
     """
     settings: Train = resolved.settings
-    kind = SDFTConfig if settings.objective == "sdft" else SFTConfig
+    kind = SDFTConfig if settings.objective in DISTILLING else SFTConfig
     given = passed_on(kind, resolved)
     defaults = LOOP_DEFAULTS | (DISTILLATION_DEFAULTS if kind is SDFTConfig else {}) | fitting_the_device(given)
     values = defaults | given | our_values(settings)
@@ -116,6 +122,8 @@ def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, An
     """The user's further TRL arguments with their types."""
     known = {f.name for f in dataclasses.fields(kind)}
     stand_in = STAND_IN | (SDFT_STAND_IN if kind is SDFTConfig else {})
+    if resolved.settings.objective == "served":
+        stand_in |= SERVED_STAND_IN
     for key in resolved.extra:
         if key in stand_in:
             raise UsageError(f"--{key} (from {resolved.origins[key]}) is not passed on; use {stand_in[key]}.")
@@ -173,14 +181,14 @@ def our_values(settings: Train) -> dict[str, Any]:
         "save_steps": settings.save_steps,
         "save_total_limit": settings.save_total_limit,
         "disable_tqdm": True,
-    } | (SUPERVISED_VALUES if settings.objective != "sdft" else {})
+    } | (SUPERVISED_VALUES if settings.objective not in DISTILLING else {})
 
 
 def distillation_values(settings: Train) -> dict[str, Any]:
-    """TRL arguments of the SDFT objective alone."""
+    """TRL arguments of the objectives with rollouts."""
     return {
         "distillation_alpha": settings.alpha,
-        "teacher_model_kind": settings.teacher_kind,
+        "teacher_model_kind": settings.teacher_kind if settings.objective == "sdft" else "live",
         "teacher_update_rate": settings.teacher_update_rate,
         "num_loss_tokens_to_skip": settings.num_loss_tokens_to_skip,
         "temperature": settings.temperature,
@@ -217,6 +225,11 @@ def check_distillation(settings: Train, values: dict[str, Any]) -> None:
             f"--max_completion_length {settings.max_completion_length} leaves no token in the loss: the first "
             f"{settings.num_loss_tokens_to_skip} have none. Raise it, or lower --num_loss_tokens_to_skip."
         )
+    if settings.objective == "served" and settings.rollouts == "teacher":
+        raise UsageError(
+            "--objective served scores the student's own rollouts, and --rollouts is teacher. Leave it out, or learn "
+            "the texts that the served teacher writes: --objective seqkd."
+        )
     if "lomo" in str(values.get("optim")):
         raise UsageError(f"--optim {values['optim']} updates within the backward pass; take another for sdft.")
     if values.get("vllm_mode") == "server" and "vllm_server_port" not in values:
@@ -229,10 +242,10 @@ def check_distillation(settings: Train, values: dict[str, Any]) -> None:
 def split_of_a_step(settings: Train, values: dict[str, Any], origins: dict[str, str]) -> dict[str, int]:
     """How the data loader hands out the `--num_prompts_per_batch` prompts of an optimizer step.
 
-    For `sdft` a batch is the whole step, which the trainer itself splits by length; else it is a micro-batch.
+    With rollouts a batch is the whole step, which the trainer itself splits by length; else it is a micro-batch.
     """
     at_once = values["per_device_train_batch_size"]
-    if settings.objective != "sdft":
+    if settings.objective not in DISTILLING:
         steps = micro_batches(settings, values, origins, at_once)
         return {"per_device_train_batch_size": at_once, "gradient_accumulation_steps": steps}
     explicit = values.get("gradient_accumulation_steps") is not None

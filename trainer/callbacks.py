@@ -10,11 +10,13 @@ from transformers import TrainerCallback
 from trainer.checkpoint import RandomState
 from trainer.runlog import RunDirectory
 
-STAGES = ("rollout", "teacher", "student", "optimizer")
+STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
 
 
 class StopOnSignal(TrainerCallback):
     """Turns the first SIGTERM or SIGINT into a clean stop: finish the micro-batch, save, leave.
+
+    A step that can't be finished, because its teacher is gone, is given up in the same way.
 
     A stop within a step drops its gradients and returns the random generators to where the step began, so
     that the resumed run repeats the step exactly. Within the first step after a resume there is nothing to
@@ -49,7 +51,7 @@ class StopOnSignal(TrainerCallback):
         self._at_step_start = RandomState() if state.global_step == 0 else None
 
     def on_substep_end(self, args, state, control, **kwargs):
-        if not self.requested or args.world_size > 1:
+        if args.world_size > 1 or not (self.requested or control.should_training_stop):
             return control
         if self._at_step_start is not None:
             self._at_step_start.restore()
@@ -117,12 +119,17 @@ def console_line(step: int, steps: int, logs: dict[str, float], seconds_to_go: f
     """A step in one line: what is known of it, in the order in which one asks."""
     parts = [f"step {step}/{steps}", f"loss {logs['loss']:.4f}"]
     if "kl/reverse" in logs:
-        parts.append(f"kl {logs['kl/forward']:.4f}|{logs['kl/reverse']:.4f}")
+        forward = f"{logs['kl/forward']:.4f}" if "kl/forward" in logs else "–"
+        parts.append(f"kl {forward}|{logs['kl/reverse']:.4f}")
+    if "agreement" in logs:
         parts.append(f"agree {logs['agreement']:.0%}")
+    if "signal/share" in logs:
+        parts.append(f"signal {logs['signal/share']:.0%}")
+    if "completions/mean_length" in logs:
         parts.append(f"length {logs['completions/mean_length']:.0f}")
     parts += [f"lr {logs['learning_rate']:.1e}", f"{logs['tokens_per_second']:.0f} tokens/s"]
     if "seconds/rollout" in logs:
-        stages = [f"{stage} {logs[f'seconds/{stage}']:.1f}" for stage in STAGES]
+        stages = [f"{stage} {logs[f'seconds/{stage}']:.1f}" for stage in STAGES if f"seconds/{stage}" in logs]
         parts.append(f"{logs['seconds']:.1f} s ({', '.join(stages)})")
     else:
         parts.append(f"{logs['seconds']:.1f} s")

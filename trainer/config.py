@@ -112,8 +112,9 @@ class Train(ServedTeacher, Student):
     objective: str = option(
         "sdft",
         "sdft: the student's own copy, shown the demonstration, scores its rollouts; "
+        "served: the served teacher scores them; "
         "seqkd: learn the text the served teacher writes; sft: learn the golden text",
-        choices=("sdft", "seqkd", "sft"),
+        choices=("sdft", "served", "seqkd", "sft"),
     )
     demonstrations: str = option(
         "auto",
@@ -142,7 +143,9 @@ class Train(ServedTeacher, Student):
     )
     num_loss_tokens_to_skip: int = option(3, "first completion tokens without loss", at_least=0)
     temperature: float = option(
-        1.0, "sampling temperature of rollouts, also of both distributions in the loss", at_least=0.01
+        1.0,
+        "sampling temperature of rollouts, for sdft also of both distributions in the loss (served: 1 there)",
+        at_least=0.01,
     )
     loss_normalization: str = option(
         "sequence",
@@ -166,6 +169,40 @@ class Train(ServedTeacher, Student):
     teacher_prompt_template: str = option(
         TEACHER_PROMPT_TEMPLATE,
         "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
+    )
+
+    teacher_top_k: int = option(
+        20, "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)", at_least=1
+    )
+    tokenizer_route: str = option(
+        "auto",
+        "served: auto sends the student's token ids to a teacher of the same tokenizer and else compares over bytes; "
+        "byte compares over bytes in any case",
+        choices=("auto", "byte"),
+    )
+    teacher_tokenizer: str | None = option(
+        None, "byte route: the teacher's tokenizer, a hub name or a folder (unset: what the server tells of it)"
+    )
+    byte_route: str = option(
+        "sampled",
+        "sampled: policy gradient from the teacher's likelihood of each chunk of the text; dense: where a chunk is one "
+        "token on both sides the divergence from the teacher's top-K instead",
+        choices=("sampled", "dense"),
+    )
+    byte_credit: str = option(
+        "dpca",
+        "byte route: share of a chunk's advantage that a token gets: in proportion to its log-probability, or equal",
+        choices=("dpca", "uniform"),
+    )
+    advantage_clip: float = option(5.0, "byte route: largest advantage of a token, in nats", at_least=0)
+    teacher_cache: str = option(
+        "auto",
+        "folder that keeps the teacher's scores for resumed and repeated runs, at most 1 GiB; off: none "
+        "(auto: teacher_cache beside the run directory)",
+        decides=False,
+    )
+    no_overlap: bool = option(
+        False, "wait for the teacher between stages; slower, and a repeated run has the same bits", decides=False
     )
 
     num_prompts_per_batch: int = option(32, "prompts of one optimizer step, over all devices", at_least=1)

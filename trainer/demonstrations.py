@@ -1,8 +1,15 @@
-"""Demonstrations by the served teacher, for rows that are trained on; each is paid for once."""
+"""Demonstrations by the served teacher, for rows that are trained on; each is paid for once.
 
+`write_demonstrations` asks for all of them before training; a `DemonstrationFeed` asks while it goes on.
+"""
+
+import asyncio
 import dataclasses
 import hashlib
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +19,16 @@ from tqdm import tqdm
 from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.config import Train
 from trainer.dataset import Message, Row
-from trainer.errors import TeacherError, UsageError
+from trainer.errors import TeacherError
 from trainer.journal import Journal
+from trainer.preflight import client_for
 from trainer.progress import Progress
 from trainer.prompts import check_template, with_demonstration
 from trainer.teachers.batch import row_seed, run_bounded, run_until_stopped
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
 REFUSED = "refused"
+Request = Callable[[int], Future[str | None]]  # for the demonstration of a row; None where there is no usable one
 
 
 @dataclass(frozen=True)
@@ -48,45 +57,181 @@ class Demonstrations:
         )
 
 
-def write_demonstrations(
-    rows: list[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
-) -> Demonstrations:
-    """Let the served teacher answer each row's prompt, shown the golden response where the row has one.
+class Demonstrator:
+    """Lets the served teacher answer rows' prompts, shown the golden response where a row has one.
 
     A text is unusable if it is empty, was cut at `--max_completion_length`, takes other actions than the row's
-    `golden_answer`, or if the server refused the prompt. The golden response then takes its place. A row without
-    one has nothing to learn from and is left out; both are counted. Prints one line of counts.
+    `golden_answer`, or if the server refused the prompt. The golden response then takes its place; a row without one
+    has nothing to learn from.
 
     Args:
         rows: Each prompt is asked once, with a seed of its own from `settings.seed` and its position.
-        journal_path: Answers are kept there, so that an interrupted run doesn't ask for them again.
+        journal: Keeps the answers, so that an interrupted run doesn't ask for them again; see `open_journal`.
         temperature: 0 is greedy.
+
+    Attributes:
+        answers: By row, of those asked so far; None where the server refused the prompt.
+    """
+
+    def __init__(
+        self, client: TeacherClient, rows: list[Row], settings: Train, journal: Journal, temperature: float = 0.0
+    ):
+        check_template(settings.teacher_prompt_template)
+        self.client = client
+        self.rows = rows
+        self.settings = settings
+        self.journal = journal
+        self.temperature = temperature
+        self.answers: dict[int, ChatAnswer | None] = {}
+
+    async def text(self, number: int) -> str | None:
+        """The demonstration of a row; None where there is no usable one.
+
+        Raises:
+            TeacherError: the teacher is gone, or of the rows that were asked so far, as many as a step's, not one
+                has a usable answer.
+        """
+        known = self.journal.records.get(str(number))
+        answer = ChatAnswer(**known) if known else await self._ask(number)
+        if answer is not None and not known:
+            self.journal.add(str(number), dataclasses.asdict(answer))
+        self.answers[number] = answer
+        if len(self.answers) == min(len(self.rows), self.settings.num_prompts_per_batch):
+            self.require_usable()
+        return usable_text(self.rows[number], answer)
+
+    def demonstrations(self) -> Demonstrations:
+        """Those of the rows that were asked so far, in the order of their answers."""
+        return _choose([self.rows[number] for number in self.answers], list(self.answers.values()))
+
+    def require_usable(self) -> None:
+        """Raise TeacherError if the teacher wrote not one usable text so far."""
+        found = self.demonstrations()
+        if found.written == 0:
+            raise TeacherError(
+                f"the teacher wrote no usable demonstration for any of {len(found.texts)} rows ({found.reasons}). "
+                "Expected whole answers. Raise --max_completion_length, or try `python -m trainer check URL`."
+            )
+
+    async def _ask(self, number: int) -> ChatAnswer | None:
+        """The answer; None where the server refused the prompt."""
+        row, settings = self.rows[number], self.settings
+        try:
+            return await self.client.chat(
+                shown_prompt(row, settings.teacher_prompt_template),
+                max_tokens=settings.max_completion_length,
+                temperature=self.temperature,
+                seed=row_seed(settings.seed, number),
+                enable_thinking=settings.enable_thinking,
+            )
+        except RequestRefused as refusal:
+            tqdm.write(f"row {row.id}: {refusal}", file=sys.stderr)
+            return None
+
+
+def open_journal(path: str | Path, rows: list[Row], settings: Train, temperature: float = 0.0) -> Journal:
+    """The journal of the rows' demonstrations.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    return Journal(path, _decides(rows, settings, temperature))
+
+
+def write_demonstrations(
+    rows: list[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
+) -> Demonstrations:
+    """The demonstrations of all rows, in their order. Prints one line of counts.
 
     Raises:
         TeacherError: the teacher is gone, or not one row is left.
         Stopped: SIGINT or SIGTERM; what was answered is in the journal.
         UsageError: no teacher URL, a template without its places, an unwritable journal.
     """
-    if settings.vllm_server_base_url is None:
-        raise UsageError(
-            "the teacher writes the demonstrations, and no teacher is named. Pass its URL, e.g. "
-            "`python -m trainer train http://localhost:8000`, or --demonstrations golden."
-        )
     check_template(settings.teacher_prompt_template)
-    with Journal(journal_path, _decides(rows, settings, temperature)) as journal:
+    client = client_for(settings)
+    with open_journal(journal_path, rows, settings, temperature) as journal:
         stopped = (
             f"stopped while the teacher wrote demonstrations; {journal.path} keeps the finished ones, "
             "the same command continues."
         )
-        answers = run_until_stopped(_ask_for_all(rows, settings, journal, temperature), stopped)
+        demonstrator = Demonstrator(client, rows, settings, journal, temperature)
+        answers = run_until_stopped(_ask_for_all(demonstrator), stopped)
+    demonstrator.require_usable()
     demonstrations = _choose(rows, answers)
     print(demonstrations.summary())
-    if demonstrations.written == 0:
-        raise TeacherError(
-            f"the teacher wrote no usable demonstration for any of {len(rows)} rows ({demonstrations.reasons}). "
-            "Expected whole answers. Raise --max_completion_length, or try `python -m trainer check URL`."
-        )
     return demonstrations
+
+
+class DemonstrationFeed:
+    """Demonstrations while training goes on: those of coming steps are asked for ahead of their need.
+
+    To be used in one event loop.
+
+    Args:
+        ahead: Rows that are asked for, or answered, and not needed yet; at most so many are paid for in vain.
+        at_once: Requests in flight.
+    """
+
+    def __init__(self, demonstrator: Demonstrator, *, ahead: int, at_once: int):
+        self.demonstrator = demonstrator
+        self._order: list[int] = []
+        self._place: dict[int, int] = {}
+        self._ahead = ahead
+        self._slots = asyncio.Semaphore(at_once)
+        self._tasks: dict[int, asyncio.Task[str | None]] = {}
+
+    async def follow(self, order: Sequence[int]) -> None:
+        """Begin to ask for rows in the order in which training will need them; repetitions are left out."""
+        self._order = list(dict.fromkeys(order))
+        self._place = {number: place for place, number in enumerate(self._order)}
+        for number in self._order[: self._ahead]:
+            self._begin(number)
+
+    async def text(self, number: int) -> str | None:
+        """The demonstration of a row that is needed now; None where there is no usable one."""
+        begun = self._begin(number)
+        place = self._place.get(number, len(self._order))
+        for later in self._order[place + 1 : place + 1 + self._ahead]:
+            self._begin(later)
+        return await asyncio.shield(begun)
+
+    def _begin(self, number: int) -> asyncio.Task[str | None]:
+        if number not in self._tasks:
+            self._tasks[number] = asyncio.create_task(self._ask(number))
+            self._tasks[number].add_done_callback(lambda task: self._forget_failed(number, task))
+        return self._tasks[number]
+
+    async def _ask(self, number: int) -> str | None:
+        async with self._slots:
+            return await self.demonstrator.text(number)
+
+    def _forget_failed(self, number: int, task: asyncio.Task[str | None]) -> None:
+        """A row whose request failed ahead of its need is asked for again when it is needed."""
+        if task.cancelled() or task.exception() is not None:
+            self._tasks.pop(number, None)
+
+
+@contextmanager
+def open_feed(client: TeacherClient, rows: list[Row], settings: Train, journal: Path) -> Iterator[DemonstrationFeed]:
+    """A feed with its journal: two steps ahead, and as far as keeps the client busy."""
+    with open_journal(journal, rows, settings) as kept:
+        at_once = settings.vllm_server_max_concurrency
+        ahead = 2 * settings.num_prompts_per_batch + at_once
+        if settings.objective == "served":  # rollouts are to be scored meanwhile
+            at_once = max(1, at_once // 2)
+        yield DemonstrationFeed(Demonstrator(client, rows, settings, kept), ahead=ahead, at_once=at_once)
+
+
+def answered(texts: Sequence[str | None]) -> Request:
+    """Demonstrations that are all known."""
+
+    def request(number: int) -> Future[str | None]:
+        future: Future[str | None] = Future()
+        future.set_result(texts[number])
+        return future
+
+    return request
 
 
 def _decides(rows: list[Row], settings: Train, temperature: float) -> dict[str, Any]:
@@ -102,48 +247,18 @@ def _decides(rows: list[Row], settings: Train, temperature: float) -> dict[str, 
     }
 
 
-async def _ask_for_all(
-    rows: list[Row], settings: Train, journal: Journal, temperature: float
-) -> list[ChatAnswer | None]:
+async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
     """Each row's answer; None where the server refused the prompt."""
-    assert settings.vllm_server_base_url is not None
-    answers: list[ChatAnswer | None] = [None] * len(rows)
-    client = TeacherClient(
-        settings.vllm_server_base_url,
-        settings.vllm_server_model,
-        api_key=settings.vllm_server_api_key,
-        max_concurrency=settings.vllm_server_max_concurrency,
-        patience=settings.teacher_patience,
-    )
-    async with client:
-        with Progress(len(rows), "demonstrations") as progress:
+    rows, at_once = len(demonstrator.rows), demonstrator.settings.vllm_server_max_concurrency
+    async with demonstrator.client:
+        with Progress(rows, "demonstrations") as progress:
 
             async def ask(number: int) -> None:
-                known = journal.records.get(str(number))
-                answer = (
-                    ChatAnswer(**known) if known else await _ask(client, rows[number], number, settings, temperature)
-                )
-                if answer is not None and not known:
-                    journal.add(str(number), dataclasses.asdict(answer))
-                answers[number] = answer
+                await demonstrator.text(number)
                 progress.advance()
 
-            await run_bounded(ask, range(len(rows)), lambda: settings.vllm_server_max_concurrency)
-    return answers
-
-
-async def _ask(client: TeacherClient, row: Row, number: int, settings: Train, temperature: float) -> ChatAnswer | None:
-    try:
-        return await client.chat(
-            shown_prompt(row, settings.teacher_prompt_template),
-            max_tokens=settings.max_completion_length,
-            temperature=temperature,
-            seed=row_seed(settings.seed, number),
-            enable_thinking=settings.enable_thinking,
-        )
-    except RequestRefused as refusal:
-        tqdm.write(f"row {row.id}: {refusal}", file=sys.stderr)
-        return None
+            await run_bounded(ask, range(rows), lambda: at_once)
+    return [demonstrator.answers[number] for number in range(rows)]
 
 
 def shown_prompt(row: Row, template: str) -> list[Message]:
@@ -153,16 +268,20 @@ def shown_prompt(row: Row, template: str) -> list[Message]:
     return with_demonstration(row.prompt, row.golden_response, template)
 
 
+def usable_text(row: Row, answer: ChatAnswer | None) -> str | None:
+    """The answer's text, or where it is unusable the row's golden response, if there is one."""
+    if answer is None or reason_to_reject(answer, row) is not None:
+        return row.golden_response
+    return answer.text.strip()
+
+
 def _choose(rows: list[Row], answers: list[ChatAnswer | None]) -> Demonstrations:
     texts, reasons, replaced = [], {}, 0
     for row, answer in zip(rows, answers, strict=True):
-        reason = reason_to_reject(answer, row)
-        if reason is None and answer is not None:
-            texts.append(answer.text.strip())
-            continue
-        reasons[reason] = reasons.get(reason, 0) + 1
-        replaced += row.golden_response is not None
-        texts.append(row.golden_response)
+        texts.append(usable_text(row, answer))
+        if reason := reason_to_reject(answer, row):
+            reasons[reason] = reasons.get(reason, 0) + 1
+            replaced += row.golden_response is not None
     dropped = texts.count(None)
     return Demonstrations(texts, len(rows) - replaced - dropped, replaced, dropped, reasons)
 

@@ -127,7 +127,7 @@ class Judge:
             Stopped: a stop was requested.
         """
         encoded = [self._prompt(row) for row in rows]
-        report_cuts(f"prompts of {title} were cut to fit", encoded)
+        report_cuts(f"prompts of {title} were cut to fit", sum(prompt.was_cut for prompt in encoded), len(encoded))
         prompts = [prompt.ids for prompt in encoded]
         by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
         batches = [by_length[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]

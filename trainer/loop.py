@@ -1,25 +1,27 @@
 """The training loop: TRL's SDFT trainer with a step of our own; TRL's SFT trainer for targets.
 
-TRL keeps rows, sampling, optimizer, schedule and logging. The step between them is ours: its rollouts are scored
-by the teacher, regrouped into micro-batches without padding, and learnt from through the chunked divergence.
+TRL keeps rows, sampling, optimizer, schedule and logging. The step between them is ours: its rollouts are regrouped
+into micro-batches without padding, and learnt from as soon as the teacher's view of them is there. Whose view that
+is and how it becomes a loss is the matter of `trainer.self_distillation` and `trainer.served_distillation`.
 
 Shapes: N tokens in the loss, H hidden.
 """
 
-import copy
 import dataclasses
 import json
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import is_peft_model
 from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
@@ -30,15 +32,23 @@ from trl.trainer.utils import RepeatSampler, pad
 
 from trainer.atomic import write_json
 from trainer.checkpoint import WholeCheckpoints
-from trainer.errors import TrainerError, UsageError
-from trainer.losses import Divergence, TokenStatistics, chunked_divergence
+from trainer.errors import TeacherError, TrainerError, UsageError
+from trainer.losses import TokenStatistics
 from trainer.microbatches import MicrobatchLimit, group_by_length, token_weights
-from trainer.rollout import Rollout, Sampler, evaluating
+from trainer.rollout import Rollout, Sampler
 from trainer.runlog import RunDirectory
-from trainer.scoring import check_head, head_of, predicting_states
-from trainer.teachers.ema import EmaTeacher
+from trainer.scoring import check_head, predicting_states
 
 ROLLOUTS_FILE = "rollouts.json"
+METRICS = {
+    "sdft/distillation_loss": "loss_N",
+    "kl/forward": "kl_forward_N",
+    "kl/reverse": "kl_reverse_N",
+    "entropy/student": "student_entropy_N",
+    "entropy/teacher": "teacher_entropy_N",
+    "agreement": "agreement_N",
+}
+SECONDS_BETWEEN_LOOKS = 0.2  # at whether a stop was asked for, while the served teacher is waited for
 T = TypeVar("T")
 
 
@@ -75,10 +85,11 @@ class StepAbandoned(Exception):
     """A stop was asked for between two micro-batches."""
 
 
-class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
-    """SDFT over rows `{"prompt": token ids, "privileged_context": token ids of the teacher's prompt}`.
+class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
+    """Learns from a teacher's view of the student's own answers; the base of the two kinds of teacher.
 
-    A batch of the data loader is a whole optimizer step: `per_device_train_batch_size` rollouts on each device.
+    Rows are `{"prompt": token ids, "row": number}`. A batch of the data loader is a whole optimizer step:
+    `per_device_train_batch_size` rollouts on each device.
 
     Args:
         run_directory: Where sample rollouts are recorded.
@@ -98,33 +109,35 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         engine: str = "generate",
         **kwargs: Any,
     ):
-        self.ema: EmaTeacher | None = None
         self.run_directory = run_directory
         self.limit = limit
         self.normalization = normalization
         self._rollouts: list[Rollout] | None = None
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._nested_seconds = 0.0
         self._learnt_at = 0.0
         super().__init__(*args, **kwargs)
         self.padding: Any = self._tokenizer.pad_token_id
-        self.divergence = divergence_of(self.args)
-        self.sampler = Sampler(self, engine)
+        self.sampler = self._make_sampler(engine)
         check_head(self.accelerator.unwrap_model(self.model), self.args.device)
         self.add_callback(_OptimizerClock(self))
 
-    def _setup_teacher_model(self) -> None:
+    def _refuse_sharding(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise UsageError(
                 "found FSDP or DeepSpeed, expected one process or data-parallel ones (`accelerate launch`)."
             )
-        student, kind = self.accelerator.unwrap_model(self.model), self.args.teacher_model_kind
-        self.teacher_model = self.model
-        if kind == "ema":
-            of_student = EmaTeacher.of_adapter if is_peft_model(student) else EmaTeacher.of_model
-            self.ema = of_student(student, self.args.teacher_update_rate)
-            self.teacher_model = self.ema.model
-            self.add_callback(self.ema)
-        elif kind == "base" and not is_peft_model(student):
-            self.teacher_model = copy.deepcopy(student).requires_grad_(False).eval()
+
+    def _make_sampler(self, engine: str) -> Sampler:
+        return Sampler(self, engine, max(map(len, self.train_dataset["prompt"])))  # pyright: ignore
+
+    @abstractmethod
+    def _teacher_views(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], Any]]:
+        """Each group of rollouts, by their indices, with what the teacher thinks of them, in the order to learn."""
+
+    @abstractmethod
+    def _microbatch_loss(self, part: list[Rollout], weights: list[float], view: Any) -> tuple[Tensor, TokenStatistics]:
+        """The share of a group in the step's loss, and what was seen at its tokens, rollout after rollout."""
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSeededSampler:
         theirs = vars(super()._get_train_sampler(dataset))
@@ -134,20 +147,28 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     # ---- one optimizer step
 
     def training_step(self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None) -> Tensor:
-        """Roll out, let the teacher score, learn; the gradient of the whole step is in `.grad` afterwards."""
+        """Roll out and learn as the teacher's views come in; the gradient of the whole step is then in `.grad`."""
         model.train()
         getattr(self.optimizer, "train", lambda: None)()  # schedule-free ones are told
         if self.args.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.args.device)
+        self._seconds.clear()
+        self._nested_seconds = 0.0
+        try:
+            return self._learn_step(model, inputs)
+        except TeacherError:
+            self.control.should_training_stop = True
+            self._stop_if_asked(give_up=False)
+            raise
+
+    def _learn_step(self, model: Any, inputs: list[dict[str, Any]]) -> Tensor:
         with self._stage("rollout"):
             rollouts = self._prepare_inputs(inputs)
         self._record_completions(rollouts)
         self._stop_if_asked()
         chosen, weights = self._with_loss(rollouts)
-        with self._stage("teacher"):
-            states = self._teacher_states(chosen)
         with self._stage("student"):
-            loss, statistics = self._learn(model, chosen, weights, states)
+            loss, statistics = self._learn(model, chosen, weights)
         if self.args.torch_empty_cache_steps and self.state.global_step % self.args.torch_empty_cache_steps == 0:
             clear_device_cache()
         self._require_finite("loss", float(loss))
@@ -162,8 +183,15 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> list[Rollout]:
         """The step's rollouts: new ones, or with `num_iterations` > 1 those of the step before."""
         if self._rollouts is None or self.state.global_step % self.num_iterations == 0:
-            self._rollouts = self.sampler.sample(generation_batch)
+            self._begin_step([row["row"] for row in generation_batch])
+            self._rollouts = self.sampler.sample(generation_batch, self._rollout_known)
         return self._rollouts
+
+    def _begin_step(self, rows: list[int]) -> None:
+        """Hook: the rows that the student is about to answer."""
+
+    # Hook, called with row and completion as soon as a completion is whole, while others are still sampled.
+    _rollout_known: Callable[[int, list[int]], object] | None = None
 
     def _with_loss(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[float]]:
         """Those with a token in the loss, and the weight of each of their tokens.
@@ -176,73 +204,55 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         chosen = chosen or [min(weighted, key=lambda pair: len(pair[0].prompt_ids))]
         return [rollout for rollout, _ in chosen], [weight for _, weight in chosen]
 
-    @torch.no_grad()
-    def _teacher_states(self, rollouts: list[Rollout]) -> list[Tensor]:
-        """For each rollout the teacher's last hidden states [N, H] at its tokens in the loss, without dropout."""
-        states: dict[int, Tensor] = {}
-        teacher = self.accelerator.unwrap_model(self.teacher_model)
-        lengths = [len(rollout.teacher_prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
-        with (
-            evaluating(teacher),
-            self.compute_loss_context_manager(),
-            self._get_teacher_context_for_self_distillation(),
-        ):
-            for group in group_by_length(lengths, self.limit):
-                part = [rollouts[index] for index in group]
-                hidden_NH = self._states(teacher, part, [rollout.teacher_prompt_ids for rollout in part])
-                states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
-                self._stop_if_asked()
-        return [states[index] for index in range(len(rollouts))]
-
-    def _learn(
-        self, model: Any, rollouts: list[Rollout], weights: list[float], states: list[Tensor]
-    ) -> tuple[Tensor, list[TokenStatistics]]:
+    def _learn(self, model: Any, rollouts: list[Rollout], weights: list[float]) -> tuple[Tensor, list[TokenStatistics]]:
         """Forward and backward of every micro-batch; the step's loss and each rollout's statistics."""
         lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
         groups = group_by_length(lengths, self.limit)
-        total, found = torch.zeros((), device=self.args.device), {}
-        for group in groups:
+        total, found, remaining = torch.zeros((), device=self.args.device), {}, len(groups)
+        for group, view in self._teacher_views(rollouts, groups):
             part = [rollouts[index] for index in group]
-            loss_of_part = partial(
-                self._microbatch_loss,
-                part,
-                [weights[index] for index in group],
-                torch.cat([states[index] for index in group]),
-            )
-            last = group is groups[-1]
-            with nullcontext() if last else self.accelerator.no_sync(model):
+            loss_of_part = partial(self._microbatch_loss, part, [weights[index] for index in group], view)
+            remaining -= 1
+            with self.accelerator.no_sync(model) if remaining else nullcontext():
                 with self.compute_loss_context_manager():
                     loss, statistics = self._through(model, loss_of_part)
                 self.accelerator.backward(loss)
             total += loss.detach()
             found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
-            if not last:
+            if remaining:
                 self._stop_if_asked()
         self._metrics["train"]["microbatches"].append(len(groups))
         return total, [found[index] for index in range(len(rollouts))]
 
-    def _microbatch_loss(
-        self, part: list[Rollout], weights: list[float], teacher_NH: Tensor
-    ) -> tuple[Tensor, TokenStatistics]:
-        student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
-        student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
+    def _tokens_of(
+        self, part: list[Rollout], weights: list[float], device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The tokens in the loss, their weights, and where known the log-probabilities that sampled them; each [N]."""
         counts, skip = self._tokens_in_loss(part), self.args.num_loss_tokens_to_skip
         tokens = [token for rollout in part for token in rollout.completion_ids[skip:]]
         weights_N = [weight for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
         logps = [logp for rollout in part for logp in (rollout.logps or [])[skip:]]
-        device = student_NH.device
-        return chunked_divergence(
-            student_NH,
-            head_of(student),
-            teacher_NH,
-            head_of(teacher),
+        return (
             torch.tensor(tokens, dtype=torch.int64, device=device),
             torch.tensor(weights_N, dtype=torch.float32, device=device),
-            self.divergence,
             torch.tensor(logps, dtype=torch.float32, device=device) if logps else None,
         )
 
+    def _wait_for_all(self, requests: Sequence[Future[Any]]) -> None:
+        """Until each of the requests is answered; the seconds are told apart where one was not."""
+        if all(request.done() for request in requests):
+            return
+        with self._stage("waiting"):
+            for request in requests:
+                self._wait_for_any([request])
+
+    def _wait_for_any(self, requests: Sequence[Future[Any]]) -> None:
+        """Until one of the requests is answered. A stop that is asked for meanwhile takes effect."""
+        while not wait(requests, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED).done:
+            self._stop_if_asked()
+
     def _states(self, model: Any, part: list[Rollout], prompts: list[list[int]]) -> Tensor:
+        """Last hidden states [N, H] at the tokens in the loss, each completion behind its prompt."""
         completions = [rollout.completion_ids for rollout in part]
         return predicting_states(model, prompts, completions, self.args.num_loss_tokens_to_skip, self.padding)
 
@@ -264,30 +274,35 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         mean_over_processes: Any = self.accelerator.reduce(total, "mean")
         return token_weights(counts, self.normalization, float(mean_over_processes))
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_asked(self, give_up: bool = True) -> None:
         """Where a stop that was asked for takes effect: after the rollouts and after each micro-batch."""
         self.control = self.callback_handler.on_substep_end(self.args, self.state, self.control)
-        if self.control.should_training_stop:
+        if give_up and self.control.should_training_stop:
             raise StepAbandoned
 
     def _run_epoch(self, model: Any, **kwargs: Any) -> None:
         try:
             super()._run_epoch(model=model, **kwargs)
-        except StepAbandoned:
+        except (StepAbandoned, TeacherError) as reason:
             model.zero_grad()
             if self.control.should_save:
                 self._save_checkpoint(model, kwargs.get("trial"))
+            if isinstance(reason, TeacherError):
+                raise
 
     # ---- what a step tells
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """Measure the seconds of a stage, the device's work included."""
+        """Measure the seconds of a stage, the device's work included, and without those of stages within it."""
         self._synchronize()
-        started = time.monotonic()
+        started, others = time.monotonic(), self._nested_seconds
+        self._nested_seconds = 0.0
         yield
         self._synchronize()
-        self._metrics["train"][f"seconds/{name}"].append(time.monotonic() - started)
+        spent = time.monotonic() - started
+        self._seconds[name] += spent - self._nested_seconds
+        self._nested_seconds = others + spent
 
     def _synchronize(self) -> None:
         if self.args.device.type == "cuda":
@@ -309,24 +324,24 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
             self._record_sample(rollouts[0], statistics[0])
 
     def _record_metrics(self, statistics: TokenStatistics) -> None:
-        names = {
-            "sdft/distillation_loss": statistics.loss_N,
-            "kl/forward": statistics.kl_forward_N,
-            "kl/reverse": statistics.kl_reverse_N,
-            "entropy/student": statistics.student_entropy_N,
-            "entropy/teacher": statistics.teacher_entropy_N,
-            "agreement": statistics.agreement_N,
-        }
-        if self.divergence.max_ratio is not None and any(rollout.logps for rollout in self._rollouts or []):
-            names["importance/ratio"] = statistics.ratio_N
-            names["importance/clipped"] = (statistics.ratio_N >= self.divergence.max_ratio).float()
-        sums = torch.stack([*(values.sum() for values in names.values()), torch.ones_like(statistics.loss_N).sum()])
-        over_processes: Any = self.accelerator.reduce(sums, "sum")
-        *totals, count = over_processes.tolist()
+        values = {name: getattr(statistics, attribute) for name, attribute in METRICS.items()}
+        if self.args.distillation_is_clip is not None and any(rollout.logps for rollout in self._rollouts or []):
+            values["importance/ratio"] = statistics.ratio_N
+            values["importance/clipped"] = (statistics.ratio_N >= self.args.distillation_is_clip).float()
         metrics = self._metrics["train"]
-        for name, total in zip(names, totals, strict=True):
-            metrics[name].append(total / max(count, 1))
+        for name, mean in self._means(values).items():
+            metrics[name].append(mean)
+        for stage, seconds in self._seconds.items():
+            metrics[f"seconds/{stage}"].append(seconds)
         metrics["memory/peak_gib"].append(peak_memory(self.args.device) / 2**30)
+
+    def _means(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """The mean over the tokens of all processes of each that is known (NaN where it is not) of any token."""
+        known = [values_N.isfinite() for values_N in values.values()]
+        sums = [torch.where(k, values_N, 0).sum() for k, values_N in zip(known, values.values(), strict=True)]
+        over_processes: Any = self.accelerator.reduce(torch.stack([*sums, *(k.sum() for k in known)]), "sum")
+        totals, counts = over_processes.view(2, -1).tolist()
+        return {name: total / n for name, total, n in zip(values, totals, counts, strict=True) if n}
 
     def _keep_logps(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
         """In the first of several iterations the weights are those that sampled; tokens out of the loss need none."""
@@ -351,8 +366,6 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     # ---- checkpoints
 
     def _save_more(self, folder: Path) -> None:
-        if self.ema is not None and self.is_world_process_zero():
-            self.ema.save(folder)
         if self._rollouts is not None and self.state.global_step % self.num_iterations:
             name = f"{self.args.process_index}_{ROLLOUTS_FILE}"
             write_json(folder / name, [dataclasses.asdict(rollout) for rollout in self._rollouts])
@@ -360,8 +373,6 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
-        if self.ema is not None:
-            self.ema.load(folder)
         kept = folder / f"{self.args.process_index}_{ROLLOUTS_FILE}"
         if kept.exists():
             self._rollouts = [Rollout(**rollout) for rollout in json.loads(kept.read_text(encoding="utf-8"))]
@@ -375,7 +386,7 @@ class SelfDistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
 class _OptimizerClock(TrainerCallback):
     """Measures the end of a step, from the gradient's clipping to the EMA teacher's update."""
 
-    def __init__(self, trainer: SelfDistillationTrainer):
+    def __init__(self, trainer: DistillationTrainer):
         self.trainer = trainer
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -385,18 +396,6 @@ class _OptimizerClock(TrainerCallback):
 
 class SupervisedTrainer(WholeCheckpoints, FiniteLoss, SFTTrainer):
     """TRL's SFT over rows `{"input_ids": token ids, "labels": token ids, -100 on the prompt}`."""
-
-
-def divergence_of(args: SDFTConfig) -> Divergence:
-    """The divergence that TRL's arguments describe."""
-    return Divergence(
-        alpha=args.distillation_alpha,
-        temperature=args.temperature,
-        mode=args.distillation_mode,
-        top_k=args.distillation_topk,
-        add_tail=args.distillation_add_tail,
-        max_ratio=args.distillation_is_clip,
-    )
 
 
 def peak_memory(device: torch.device) -> int:

@@ -20,12 +20,16 @@ class TeacherIdentity:
     Attributes:
         engine_version: vLLM's; None for another server.
         max_model_len: Context window in tokens; None where the server doesn't say.
+        tokenizer_route: How it scores the student's tokens, `token` or `byte`; None where it scores none.
+        tokenizer_evidence: Why that is the route.
     """
 
     base_url: str
     model: str
     engine_version: str | None
     max_model_len: int | None
+    tokenizer_route: str | None = None
+    tokenizer_evidence: str | None = None
 
 
 @dataclass(frozen=True)

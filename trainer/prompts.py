@@ -3,6 +3,8 @@
 Text prompts are rendered with the chat template of the model that reads them.
 """
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +34,10 @@ def with_demonstration(prompt: list[Message], demonstration: str, template: str)
     return [*prompt[:-1], {"role": "user", "content": text}]
 
 
-def report_cuts(what: str, prompts: list[Prompt]) -> None:
+def report_cuts(what: str, cuts: int, total: int) -> None:
     """Say how many texts were cut, if any."""
-    count = sum(prompt.was_cut for prompt in prompts)
-    if count:
-        print(f"warning: {count} of {len(prompts)} {what}")
+    if cuts:
+        print(f"warning: {cuts} of {total} {what}")
 
 
 def check_template(template: str) -> None:
@@ -46,6 +47,43 @@ def check_template(template: str) -> None:
         raise UsageError(
             f"--teacher_prompt_template is {template!r}; expected one {{prompt}} and after it one {{demonstration}}."
         )
+
+
+class DemonstratedPrompts:
+    """What the teacher of `sdft` reads for each row: prompt and demonstration, encoded when first needed.
+
+    Args:
+        demonstration: Asks for a row's demonstration; None where there is no usable one.
+
+    Attributes:
+        cuts: Rows whose demonstration lost its end.
+    """
+
+    def __init__(
+        self, encoder: "PromptEncoder", rows: Sequence[Row], demonstration: Callable[[int], Future[str | None]]
+    ):
+        self.encoder = encoder
+        self.rows = rows
+        self.demonstration = demonstration
+        self.cuts = 0
+        self._requests: dict[int, Future[str | None]] = {}
+        self._encoded: dict[int, list[int] | None] = {}
+
+    def request(self, number: int) -> Future[str | None]:
+        """The demonstration of a row, asked for now where it was not before, or where that failed."""
+        known = self._requests.get(number)
+        if known is None or (known.done() and known.exception() is not None):
+            self._requests[number] = self.demonstration(number)
+        return self._requests[number]
+
+    def ids(self, number: int) -> list[int] | None:
+        """The token ids, as soon as the demonstration is there; None where there is no usable one."""
+        if number not in self._encoded:
+            text = self.request(number).result()
+            prompt = None if text is None else self.encoder.demonstration_prompt(self.rows[number], text)
+            self.cuts += prompt is not None and prompt.was_cut
+            self._encoded[number] = prompt.ids if prompt else None
+        return self._encoded[number]
 
 
 class PromptEncoder:

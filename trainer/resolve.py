@@ -224,8 +224,15 @@ def _article(wanted: type) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[wanted]
 
 
-def normalize_url(url: str) -> str:
-    """`localhost:8000`, `http://localhost:8000/` and `http://localhost:8000/v1` all mean the same server."""
+def normalize_url(urls: str) -> str:
+    """`localhost:8000`, `http://localhost:8000/` and `http://localhost:8000/v1` all mean the same server.
+
+    Commas separate the servers of one teacher.
+    """
+    return ",".join(map(_normalized, filter(None, map(str.strip, urls.split(",")))))
+
+
+def _normalized(url: str) -> str:
     with_scheme = url if "://" in url else f"http://{url}"
     return with_scheme.rstrip("/").removesuffix("/v1").rstrip("/")
 

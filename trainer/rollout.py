@@ -7,14 +7,15 @@ token or `max_completion_length`.
 import copy
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedConfig
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedConfig, StoppingCriteria
 from trl.models.utils import unwrap_model_for_generation
 
 from trainer.checkpoint import RandomState
@@ -29,18 +30,18 @@ PREFILL = 1024  # tokens that the continuous engine reads at once; its attention
 
 @dataclass
 class Rollout:
-    """One sampled completion with what student and teacher read before it; all token ids.
+    """One sampled completion with what the student read before it; all token ids.
 
     Attributes:
+        row: Number of the row that it answers.
         prompt_ids: The prompt as the student reads it.
-        teacher_prompt_ids: The prompt with the demonstration.
         completion_ids: The sampled tokens, the end-of-turn token included where it was reached.
         logps: Log-probability that each token was sampled with, where the weights that are trained may give it
             another by now; None where they give the same, up to the rounding of a bfloat16 copy.
     """
 
+    row: int
     prompt_ids: list[int]
-    teacher_prompt_ids: list[int]
     completion_ids: list[int]
     logps: list[float] | None = None
 
@@ -98,13 +99,21 @@ class Sampler:
     Args:
         trainer: TRL's SDFT trainer, which has the model, the sampling settings and, where wanted, vLLM.
         engine: `generate`, `continuous` or `vllm`.
+        longest: Tokens of the longest prompt that is answered.
+        asked: What of a row is answered; its prompt unless told otherwise.
     """
 
-    def __init__(self, trainer: Any, engine: str):
+    def __init__(
+        self,
+        trainer: Any,
+        engine: str,
+        longest: int,
+        asked: Callable[[dict[str, Any]], list[int]] = lambda row: row["prompt"],
+    ):
         self.trainer = trainer
         self.engine = engine
-        column = "privileged_context" if trainer.generate_from_teacher else "prompt"
-        self.longest = max(map(len, trainer.train_dataset[column])) + trainer.max_completion_length
+        self.asked = asked
+        self.longest = longest + trainer.max_completion_length
         cuda = trainer.args.device.type == "cuda"
         # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
@@ -112,19 +121,25 @@ class Sampler:
         if cuda and engine == "generate":
             self._compile_decoding()
 
-    def sample(self, rows: list[dict[str, Any]]) -> list[Rollout]:
-        """One rollout for each row, in their order."""
-        prompts = [row["prompt"] for row in rows]
-        contexts = [row["privileged_context"] for row in rows]
-        asked = contexts if self.trainer.generate_from_teacher else prompts
+    def sample(
+        self, rows: list[dict[str, Any]], tell: Callable[[int, list[int]], object] | None = None
+    ) -> list[Rollout]:
+        """One rollout for each row, in their order.
+
+        Args:
+            rows: Each with `row` (its number) and `prompt`.
+            tell: Called with the row's number and the completion as soon as one is whole, others still being sampled.
+        """
+        numbers, asked = [row["row"] for row in rows], [self.asked(row) for row in rows]
         logps: list[list[float] | None] = [None] * len(rows)
         if self.engine != "vllm":
-            completions = self._ask_model(asked)
+            completions = self._ask_model(asked, numbers, tell)
         else:
             completions, seen = self._ask_vllm(asked)
             if not self.trainer.generate_from_teacher:  # else from another law on purpose: nothing to correct for
                 logps = [*seen]
-        return [Rollout(*row) for row in zip(prompts, contexts, completions, logps, strict=True)]
+        prompts = [row["prompt"] for row in rows]
+        return [Rollout(*rollout) for rollout in zip(numbers, prompts, completions, logps, strict=True)]
 
     def _student(self) -> nn.Module:
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
@@ -147,8 +162,10 @@ class Sampler:
         )
         return completions, [[token[0] for token in row] for row in logps]
 
-    def _ask_model(self, prompts: list[list[int]]) -> list[list[int]]:
-        trainer = self.trainer
+    def _ask_model(
+        self, prompts: list[list[int]], numbers: list[int], tell: Callable[[int, list[int]], object] | None
+    ) -> list[list[int]]:
+        trainer, completions = self.trainer, []
         source = self._student() if self.copy is None else self.copy.refreshed(self._student())
         ask = continuous if self.engine == "continuous" else generate
         with (
@@ -158,16 +175,21 @@ class Sampler:
             evaluating(model),
             torch.no_grad(),
         ):
-            return [ids for part in self._parts(prompts) for ids in ask(model, part, trainer.generation_config)]
+            for part in self._parts(len(prompts)):
+                told = partial(_tell_of, tell, numbers[part]) if tell else None
+                completions += ask(model, prompts[part], trainer.generation_config, told)
+        return completions
 
-    def _parts(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
-        """The prompts in equal parts whose caches fit the memory; one part wherever it does."""
+    def _parts(self, count: int) -> list[slice]:
+        """So many prompts in equal parts whose caches fit the memory; one part wherever it does."""
         token = cache_bytes(transformer_of(self._student()).config, 2 if self.copy else 4)
         room = CACHE_SHARE * device_memory(self.trainer.args.device) / (self.longest * token)
-        count = -(-len(prompts) // max(1, int(room)))
-        size = -(-len(prompts) // count)
-        for start in range(0, len(prompts), size):
-            yield prompts[start : start + size]
+        size = -(-count // -(-count // max(1, int(room))))
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _tell_of(tell: Callable[[int, list[int]], object], numbers: list[int], index: int, completion: list[int]) -> None:
+    tell(numbers[index], completion)
 
 
 class HalfCopy:
@@ -207,14 +229,44 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def generate(model: Any, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
-    """Completions by transformers' `generate`: one batch, padded on the left, until its last row ends."""
+def generate(
+    model: Any,
+    prompts: list[list[int]],
+    config: GenerationConfig,
+    tell: Callable[[int, list[int]], object] | None = None,
+) -> list[list[int]]:
+    """Completions by transformers' `generate`: one batch, padded on the left, until its last row ends.
+
+    Args:
+        tell: Called with index and completion of a row when it ends before the others.
+    """
     device, padding = model.device, int(config.pad_token_id or 0)
     width = max(map(len, prompts))
     ids_BT = torch.tensor([[padding] * (width - len(ids)) + ids for ids in prompts], device=device)
     mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-    output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)
+    watch: Any = [EndWatch(width, config, tell)] if tell else None
+    output_BT = model.generate(
+        input_ids=ids_BT, attention_mask=mask_BT, generation_config=config, stopping_criteria=watch
+    )
     return [until_end(row, config) for row in output_BT[:, width:].cpu()]
+
+
+class EndWatch(StoppingCriteria):
+    """Tells of each row when it has ended, and stops nothing."""
+
+    def __init__(self, width: int, config: GenerationConfig, tell: Callable[[int, list[int]], object]):
+        self.width = width
+        self.ends = torch.tensor(config.eos_token_id)
+        self.tell = tell
+        self.told: set[int] = set()
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        ended_B = torch.isin(input_ids[:, -1], self.ends.to(input_ids.device))
+        for index in ended_B.nonzero().flatten().tolist():
+            if index not in self.told:  # the padding behind an end may be an end-of-turn token too
+                self.told.add(index)
+                self.tell(index, input_ids[index, self.width :].tolist())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def until_end(row_T: Tensor, config: GenerationConfig) -> list[int]:
@@ -223,11 +275,19 @@ def until_end(row_T: Tensor, config: GenerationConfig) -> list[int]:
     return row_T[: int(ends[0]) + 1 if len(ends) else len(row_T)].tolist()
 
 
-def continuous(model: Any, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
+def continuous(
+    model: Any,
+    prompts: list[list[int]],
+    config: GenerationConfig,
+    tell: Callable[[int, list[int]], object] | None = None,
+) -> list[list[int]]:
     """Completions by transformers' continuous batching.
 
     A rollout that ends makes room at once. The engine seeds the global random generator itself; here the seed is
     drawn from it, and the generator continues where that draw left it.
+
+    Args:
+        tell: Called with index and completion of each as soon as it ends.
 
     Raises:
         TrainerError: the engine failed on a request.
@@ -250,6 +310,8 @@ def continuous(model: Any, prompts: list[list[int]], config: GenerationConfig) -
                 raise TrainerError(f"continuous batching failed: {result.error}; try --rollout_engine generate.")
             if result is not None and result.is_finished():
                 done[result.request_id] = result
+                if tell is not None:
+                    tell(names.index(result.request_id), result.generated_tokens)
     finally:
         if manager is not None:
             manager.stop(block=True, hard_stop=len(done) < len(prompts))

@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +45,11 @@ from transformers import (  # noqa: E402
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer  # noqa: E402
 from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilder  # noqa: E402
 
-from trainer.loop import SelfDistillationTrainer  # noqa: E402
+from trainer.demonstrations import answered  # noqa: E402
 from trainer.microbatches import fitting_limit  # noqa: E402
 from trainer.rollout import choose_engine  # noqa: E402
 from trainer.runlog import RunDirectory  # noqa: E402
+from trainer.self_distillation import SelfDistillationTrainer  # noqa: E402
 
 TINY = ROOT / "data" / "tiny_world" / "student"
 END = 2  # of the tiny world's tokenizer, which the large model borrows
@@ -117,7 +119,8 @@ class Recorded:
         self.completions = [[*tokens(max(4, int(share * case.completion)) - 1), END] for share in shares]
 
     def dataset(self) -> Dataset:
-        return Dataset.from_dict({"prompt": self.prompts, "privileged_context": self.contexts})
+        numbers = list(range(len(self.prompts)))
+        return Dataset.from_dict({"prompt": self.prompts, "privileged_context": self.contexts, "row": numbers})
 
 
 class Forced(LogitsProcessor):
@@ -221,7 +224,10 @@ def build(case: Case, side: str, device: str, folder: Path) -> tuple[Any, str]:
         cached = sum(len(p) + case.completion for p in recorded.prompts)
         engine = choose_engine("auto", model, args.device, cached)
         limit = fitting_limit(model, args.device, bool(args.gradient_checkpointing))
-        trainer = SelfDistillationTrainer(**common, run_directory=RunDirectory(folder), limit=limit, engine=engine)
+        contexts = SimpleNamespace(request=answered(recorded.contexts), ids=recorded.contexts.__getitem__)
+        trainer = SelfDistillationTrainer(
+            **common, run_directory=RunDirectory(folder), limit=limit, engine=engine, contexts=contexts
+        )
         source = trainer.sampler.copy.model if trainer.sampler.copy else trainer.model
     follow(recorded, trainer, source, engine)
     trainer.remove_callback(PrinterCallback)
@@ -246,7 +252,7 @@ def follow(recorded: Recorded, trainer: Any, source: Any, engine: str) -> None:
     source.init_continuous_batching = limited
     sample = trainer.sampler.sample
 
-    def with_recorded(rows: list[dict[str, Any]]) -> Any:
+    def with_recorded(rows: list[dict[str, Any]], tell: Any = None) -> Any:
         rollouts = sample(rows)
         for rollout, completion in zip(rollouts, recorded.completions, strict=True):
             assert len(rollout.completion_ids) == len(completion)

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.loop import SelfDistillationTrainer
+from trainer.demonstrations import answered
 from trainer.microbatches import MicrobatchLimit
 from trainer.rollout import Rollout
 from trainer.runlog import RunDirectory
+from trainer.self_distillation import SelfDistillationTrainer
 
 STUDENT = Path(__file__).resolve().parents[2] / "data" / "tiny_world" / "student"
 ROLLOUTS = 8
@@ -26,15 +28,18 @@ LENGTHS = {
 }
 
 
+PROMPTS = [[5 + i, 17, 40 + i, 9] for i in range(ROLLOUTS)]
+CONTEXTS = [[30, 31, *ids] for ids in PROMPTS]
+
+
 def rows() -> Dataset:
-    prompts = [[5 + i, 17, 40 + i, 9] for i in range(ROLLOUTS)]
-    return Dataset.from_dict({"prompt": prompts, "privileged_context": [[30, 31, *ids] for ids in prompts]})
+    return Dataset.from_dict({"prompt": PROMPTS, "row": list(range(ROLLOUTS))})
 
 
 def recorded(given: list[dict], lengths: str) -> list[Rollout]:
     """A completion for each row that depends on the row alone."""
     return [
-        Rollout(row["prompt"], row["privileged_context"], [first + 7] * LENGTHS[lengths][first - 5])
+        Rollout(row["row"], row["prompt"], [first + 7] * LENGTHS[lengths][first - 5])
         for row in given
         for first in row["prompt"][:1]
     ]
@@ -64,9 +69,10 @@ def learn(
         args=arguments, train_dataset=rows(), processing_class=AutoTokenizer.from_pretrained(STUDENT),
         run_directory=RunDirectory(Path(folder)), limit=MicrobatchLimit(max_tokens=60), normalization=normalization,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
+        contexts=SimpleNamespace(request=answered(CONTEXTS), ids=CONTEXTS.__getitem__),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.sampler.sample = lambda given: recorded(given, lengths)
+    trainer.sampler.sample = lambda given, tell: recorded(given, lengths)
     assert trainer.args.world_size == processes
     trainer.train()
     if rank == 0:

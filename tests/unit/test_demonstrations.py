@@ -108,7 +108,7 @@ def test_not_one_usable_row_is_a_teacher_error(tmp_path: Path):
 
 
 def test_no_teacher_url_is_a_usage_error(tmp_path: Path):
-    with pytest.raises(UsageError, match="--demonstrations golden"):
+    with pytest.raises(UsageError, match="no teacher is named"):
         write_demonstrations([row(0)], settings(None), tmp_path / "j")
 
 

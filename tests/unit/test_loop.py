@@ -16,18 +16,23 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.models.utils import _ForwardRedirection, unwrap_model_for_generation
 
 from trainer import checkpoint
+from trainer.assemble import student_rows, supervised_rows
 from trainer.callbacks import StopOnSignal
 from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
+from trainer.demonstrations import answered
 from trainer.errors import TrainerError, UsageError
-from trainer.loop import SelfDistillationTrainer, SupervisedTrainer
+from trainer.loop import SupervisedTrainer
 from trainer.microbatches import MicrobatchLimit
-from trainer.prompts import PromptEncoder
+from trainer.prompts import DemonstratedPrompts, PromptEncoder
 from trainer.runlog import RunDirectory
-from trainer.train import distillation_rows, supervised_rows
+from trainer.self_distillation import SelfDistillationTrainer
 
 TEXTS = [(f"what is {a} plus {b} ?", f"Action: answer\nAction_Input: {a + b}") for a in range(4) for b in range(2)]
 ROWS = [(Row(str(i), [{"role": "user", "content": q}], a), a) for i, (q, a) in enumerate(TEXTS)]
+
+
+ONLY_ROWS = [row for row, _ in ROWS]
 
 
 def load(path):
@@ -69,9 +74,11 @@ def ours(path, folder, callbacks=(), peft=None, limit=PAIRS, normalization="sequ
     model, tokenizer = load(path)
     changes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | changes
     return SelfDistillationTrainer(
-        model=model, args=config(folder, **changes), train_dataset=distillation_rows(encoder(tokenizer), ROWS),
+        model=model, args=config(folder, **changes),
+        train_dataset=student_rows(encoder(tokenizer), ONLY_ROWS, list(range(len(ROWS)))),
         processing_class=tokenizer, run_directory=RunDirectory(folder), peft_config=peft, callbacks=list(callbacks),
         limit=limit, normalization=normalization, engine=engine,
+        contexts=DemonstratedPrompts(encoder(tokenizer), ONLY_ROWS, answered([text for _, text in ROWS])),
     )  # fmt: skip
 
 
@@ -142,7 +149,7 @@ def test_rollouts_used_for_several_iterations_have_the_same_losses_too(student_p
 )
 def test_a_teacher_that_reads_what_the_student_reads_has_nothing_to_teach(student_path, tmp_path, peft, kind):
     trainer = ours(student_path, tmp_path, peft=peft, teacher_model_kind=kind, max_steps=3, learning_rate=0.0)
-    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"privileged_context": row["prompt"]})
+    trainer.contexts.ids = lambda row: trainer.train_dataset[row]["prompt"]
     assert train(trainer) == [0, 0, 0]
 
 

@@ -31,6 +31,12 @@ def test_the_first_positional_argument_is_the_teachers_url_in_any_common_spellin
     assert normalize_url("https://teacher.example/v1") == "https://teacher.example"
 
 
+def test_several_urls_of_a_teacher_are_each_taken_in_any_common_spelling():
+    assert normalize_url("a:8000, https://b/v1/ ,http://c:1/,") == "http://a:8000,https://b,http://c:1"
+    resolved = resolve("train", ["localhost:8000,localhost:8001", "--seed", "1"], {})
+    assert resolved.settings.vllm_server_base_url == "http://localhost:8000,http://localhost:8001"
+
+
 def test_the_value_of_a_flag_of_trl_is_not_taken_for_the_url():
     resolved = resolve("train", ["--logging_steps", "5", "--bf16", "--seed", "1"], {})
     assert resolved.settings.vllm_server_base_url is None

@@ -176,15 +176,14 @@ def test_rollouts_are_sampled_in_parts_where_their_cache_would_not_fit(monkeypat
     assert cache_bytes(model.config, 4) == 2 * 2 * 1 * 8 * 4
 
     trainer = SimpleNamespace(
-        args=SimpleNamespace(device=CPU, bf16=False), generate_from_teacher=False, max_completion_length=4,
-        train_dataset={"prompt": [PROMPT, PROMPT[:1]]}, model=model,
+        args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=4, model=model,
         accelerator=SimpleNamespace(unwrap_model=lambda model: model),
     )  # fmt: skip
-    sampler = Sampler(trainer, "generate")
+    sampler = Sampler(trainer, "generate", len(PROMPT))
     need = cache_bytes(model.config, 4) * 8 / rollout.CACHE_SHARE
     for rows, parts in ((7.5, [5]), (3.5, [3, 2]), (1.5, [1] * 5), (0.1, [1] * 5)):
         monkeypatch.setattr(rollout, "device_memory", lambda device, rows=rows: math.ceil(rows * need))
-        assert [len(part) for part in sampler._parts([PROMPT] * 5)] == parts
+        assert [len(range(5)[part]) for part in sampler._parts(5)] == parts
 
 
 class FakeVllm:
@@ -208,12 +207,26 @@ def test_vllm_gets_the_present_weights_once_a_step_and_its_probabilities_are_kep
     trainer = SimpleNamespace(
         vllm_generation=FakeVllm(), state=SimpleNamespace(global_step=3), _last_loaded_step=2, num_generations=1,
         generate_from_teacher=from_teacher, args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=9,
-        train_dataset={"prompt": [[3]], "privileged_context": [[3, 4]]},
     )  # fmt: skip
-    sampler = Sampler(trainer, "vllm")
-    rows = [{"prompt": [3], "privileged_context": [3, 4]}, {"prompt": [5], "privileged_context": [5, 4]}]
+    sampler = Sampler(trainer, "vllm", longest=1)
+    rows = [{"row": 8, "prompt": [3]}, {"row": 9, "prompt": [5]}]
     for _ in range(2):
         rollouts = sampler.sample(rows)
     assert trainer.vllm_generation.synced == 1 and trainer._last_loaded_step == 3
     logps = None if from_teacher else [-0.5, -0.25]
-    assert rollouts == [Rollout([3], [3, 4], [7, END], logps), Rollout([5], [5, 4], [7, END], logps)]
+    assert rollouts == [Rollout(8, [3], [7, END], logps), Rollout(9, [5], [7, END], logps)]
+
+
+@pytest.mark.parametrize("engine", ["generate", "continuous"])
+def test_a_completion_is_told_of_when_it_is_whole_and_the_rollouts_are_the_same(engine):
+    model, prompts, told = make(), [PROMPT, PROMPT[:2], PROMPT[:3]] * 5, {}
+    torch.manual_seed(3)
+    alone = ENGINES[engine](model, prompts, settings(max_new_tokens=24, temperature=1.5))
+    torch.manual_seed(3)
+    watched = ENGINES[engine](
+        model, prompts, settings(max_new_tokens=24, temperature=1.5), lambda i, ids: told.setdefault(i, ids)
+    )
+    assert watched == alone
+    ended = {i: ids for i, ids in enumerate(alone) if ids[-1] == END}
+    assert 3 < len(ended) < len(prompts)
+    assert told == (dict(enumerate(alone)) if engine == "continuous" else ended)

@@ -1,0 +1,112 @@
+"""What a training run is made of before anything expensive happens: settings that are settled, data, arguments."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from trl import SFTConfig
+from trl.experimental.sdft import SDFTConfig
+
+from trainer.arguments import microbatch_limit, prompts_per_step, training_arguments
+from trainer.config import Train
+from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_rows
+from trainer.errors import UsageError
+from trainer.microbatches import MicrobatchLimit
+from trainer.prompts import PromptEncoder
+from trainer.resolve import Resolved
+from trainer.student import context_window, encoder_for, is_adapter, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run reads from this machine, checked before anything expensive.
+
+    Attributes:
+        eval_rows: "new_skill" and "prior_skills", each where a file was given.
+        limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
+    """
+
+    train_rows: list[Row]
+    eval_rows: dict[str, list[Row]]
+    encoder: PromptEncoder
+    arguments: SDFTConfig | SFTConfig
+    limit: MicrobatchLimit | None
+
+
+def settle(settings: Train) -> Train:
+    """`settings` with everything decided that they leave open: the data files, and who demonstrates.
+
+    Raises:
+        UsageError: no data; objective and `--demonstrations` contradict each other; no teacher to ask.
+    """
+    own_data, usual = settings.train_data_path, Path(DEFAULT_EVAL_DATA)
+    return dataclasses.replace(
+        settings,
+        train_data_path=own_data or default_train_data(),
+        eval_data_path=settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None),
+        demonstrations=who_demonstrates(settings),
+    )
+
+
+def who_demonstrates(settings: Train) -> str:
+    """`golden` or `teacher`, the writer of the demonstrations (for `seqkd` and `sft`: of the targets)."""
+    fixed = {"seqkd": "teacher", "sft": "golden"}.get(settings.objective)
+    chosen = settings.demonstrations
+    if fixed is not None and chosen not in ("auto", fixed):
+        raise UsageError(
+            f"--objective {settings.objective} learns from {fixed} texts, and --demonstrations is {chosen}. "
+            "Leave one of them out."
+        )
+    if chosen == "auto":
+        writes = settings.vllm_server_base_url and settings.objective == "sdft"
+        chosen = fixed or ("teacher" if writes else "golden")
+    needs_url = chosen == "teacher" or settings.objective == "served"
+    if needs_url and settings.vllm_server_base_url is None:
+        what = "demonstrations by the teacher" if chosen == "teacher" else "scores of the served teacher"
+        raise UsageError(
+            f"--objective {settings.objective} with {what} needs its URL: `train http://localhost:8000 …`."
+        )
+    return chosen
+
+
+def read_inputs(resolved: Resolved) -> Inputs:
+    """Data, tokenizer and training arguments, each checked."""
+    settings: Train = resolved.settings
+    window = context_window(settings)
+    if is_adapter(settings.model_name_or_path):
+        raise UsageError(
+            f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
+            "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
+        )
+    # A served teacher also scores without a demonstration.
+    needs_golden = settings.demonstrations == "golden" and settings.objective != "served"
+    train_rows = load_rows(
+        settings.train_data_path or "", needs_golden=needs_golden, skip_bad_rows=settings.skip_bad_rows
+    )
+    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    if settings.objective == "sdft":
+        for row in train_rows:
+            encoder.check_room(row)
+    arguments = training_arguments(resolved)
+    require_a_step(len(train_rows), arguments)
+    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
+
+
+def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
+    """Raise UsageError unless there are rows for one optimizer step."""
+    needed = prompts_per_step(arguments)
+    if rows < needed:
+        raise UsageError(
+            f"there are {rows} rows to train on, fewer than the {needed} of one step. "
+            f"Pass --num_prompts_per_batch {max(rows, 1)} or less, or more data."
+        )
+
+
+def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
+    """The rows to score before and after, by what they measure."""
+    files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
+    return {
+        name: load_rows(path, skip_bad_rows=settings.skip_bad_rows)[: settings.max_eval_samples]
+        for name, path in files.items()
+        if path is not None
+    }

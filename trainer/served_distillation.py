@@ -1,0 +1,171 @@
+"""The objective `served`: a teacher behind HTTP says how likely it finds the student's own answers.
+
+Requests leave as soon as a rollout is known, and micro-batches train in the order in which their scores arrive. So the
+sum of their gradients may differ in its last digits from run to run; with `overlap=False` it does not.
+
+Shapes: N tokens in the loss, K likeliest tokens of the teacher.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.loop import DistillationTrainer
+from trainer.losses import OutputHead, TokenStatistics
+from trainer.rollout import Rollout
+from trainer.scoring import head_of
+from trainer.served_losses import ChunkTargets, SupportTargets, chunk_policy_gradient, support_divergence
+from trainer.teachers.routes import ChunkScores
+from trainer.teachers.scorer import ServedTeacher, View
+from trainer.teachers.scores import TokenScores
+
+
+class ServedDistillationTrainer(DistillationTrainer):
+    """Distillation from a served teacher, of the student's tokenizer or of another one.
+
+    Args:
+        teacher: Whom to ask.
+        credit: How the advantage of a chunk is shared among its tokens, see `chunk_policy_gradient`.
+        clip: Bound of a token's advantage, in nats.
+        overlap: Ask and train while other requests are under way; else each stage waits for the one before it.
+    """
+
+    def __init__(
+        self, *args: Any, teacher: ServedTeacher, credit: str, clip: float, overlap: bool = True, **kwargs: Any
+    ):
+        self.teacher = teacher
+        self.credit = credit
+        self.clip = clip
+        self.overlap = overlap
+        super().__init__(*args, **kwargs)
+        if overlap:
+            self._rollout_known = self.teacher.request
+
+    def _setup_teacher_model(self) -> None:
+        """There is none in this process."""
+        self._refuse_sharding()
+        self.teacher_model = self.model
+
+    def _begin_step(self, rows: list[int]) -> None:
+        self.teacher.forget()
+        if self.overlap:
+            for row in rows:
+                self.teacher.expect(row)
+
+    def _teacher_views(
+        self, rollouts: list[Rollout], groups: list[list[int]]
+    ) -> Iterator[tuple[list[int], list[View]]]:
+        """The views are those of the group's rollouts; the group whose views are there comes first."""
+        requests = [self.teacher.request(rollout.row, rollout.completion_ids) for rollout in rollouts]
+        if not self.overlap:
+            self._wait_for_all(requests)
+        left = list(groups)
+        while left:
+            group = self._first_answered(left, requests)
+            left.remove(group)
+            yield group, [requests[index].result() for index in group]
+
+    def _first_answered(self, groups: list[list[int]], requests: Sequence[Future[View]]) -> list[int]:
+        """The first of the groups whose requests are all answered; a request that failed is raised at once."""
+        while True:
+            for request in requests:
+                if request.done():
+                    request.result()
+            answered = [group for group in groups if all(requests[index].done() for index in group)]
+            if answered:
+                return answered[0]
+            with self._stage("waiting"):
+                self._wait_for_any([request for request in requests if not request.done()])
+
+    def _microbatch_loss(
+        self, part: list[Rollout], weights: list[float], view: list[View]
+    ) -> tuple[Tensor, TokenStatistics]:
+        student = self.accelerator.unwrap_model(self.model)
+        hidden_NH, head = self._states(student, part, [rollout.prompt_ids for rollout in part]), head_of(student)
+        tokens_N, weights_N, logps_N = self._tokens_of(part, weights, hidden_NH.device)
+        known = {
+            "rollout_logps_N": logps_N,
+            "max_ratio": self.args.distillation_is_clip if logps_N is not None else None,
+        }
+        alpha, skip = self.args.distillation_alpha, self.args.num_loss_tokens_to_skip
+        scores = [each for each in view if isinstance(each, TokenScores)]
+        if scores:
+            targets = support_targets([_without_first(each, skip) for each in scores], tokens_N, head)
+            return support_divergence(hidden_NH, head, targets, tokens_N, weights_N, alpha, **known)
+        chunks = [each for each in view if isinstance(each, ChunkScores)]
+        self._count_signal(chunks)
+        targets = chunk_targets(chunks, skip, tokens_N, head)
+        return chunk_policy_gradient(
+            hidden_NH, head, targets, tokens_N, weights_N, credit=self.credit, clip=self.clip, alpha=alpha, **known
+        )
+
+    def _count_signal(self, chunks: list[ChunkScores]) -> None:
+        """Of every micro-batch, the share of its tokens that the teacher tells something of, and why not of others."""
+        lost = sum((each.without_signal for each in chunks), Counter())
+        tokens = max(sum(len(each.chunks_N) for each in chunks), 1)
+        metrics = self._metrics["train"]
+        metrics["signal/share"].append(1 - lost.total() / tokens)
+        for reason, count in lost.items():
+            metrics[f"signal/without_{reason}"].append(count)
+
+
+def support_targets(scores: Sequence[TokenScores], tokens_N: Tensor, head: OutputHead) -> SupportTargets:
+    """What the teacher gives for the tokens of several completions, one after another.
+
+    Ids beyond the student's vocabulary, which a padded or extended head of the teacher's may have, join the tail. Where
+    no other is left the support is the sampled token.
+    """
+    device, vocabulary = head.weight_VH.device, head.weight_VH.shape[0]
+    width = max(each.token_ids_NK.shape[1] for each in scores)
+    ids_NK = np.concatenate([_widened(each.token_ids_NK, width, -1) for each in scores])
+    logps_NK = np.concatenate([_widened(each.logps_NK, width, -np.inf) for each in scores])
+    ids_NK = np.where(ids_NK < vocabulary, ids_NK, -1)
+    sampled_N = np.concatenate([each.sampled_logps_N for each in scores])
+    empty_N = (ids_NK < 0).all(1)
+    ids_NK[empty_N, 0], logps_NK[empty_N, 0] = tokens_N.cpu().numpy()[empty_N], sampled_N[empty_N]
+    return SupportTargets(
+        torch.from_numpy(ids_NK).to(device),
+        torch.from_numpy(logps_NK).to(device),
+        torch.from_numpy(sampled_N).to(device),
+    )
+
+
+def chunk_targets(chunks: Sequence[ChunkScores], skip: int, tokens_N: Tensor, head: OutputHead) -> ChunkTargets:
+    """What a teacher of another tokenizer gives for the tokens of several completions, one after another.
+
+    Args:
+        skip: First tokens of each completion that are not in the loss; a chunk that one of them is in has no signal.
+    """
+    device = head.weight_VH.device
+    before = [0, *accumulate(len(each.logps_C) for each in chunks)]
+    numbers_N = [_numbered(each.chunks_N, skip, offset) for each, offset in zip(chunks, before, strict=False)]
+    dense_N = np.concatenate([each.dense_N[skip:] for each in chunks])
+    return ChunkTargets(
+        torch.from_numpy(np.concatenate(numbers_N)).to(device),
+        torch.from_numpy(np.concatenate([each.logps_C for each in chunks])).to(device),
+        support_targets([_without_first(each.dense, skip) for each in chunks], tokens_N, head)
+        if dense_N.any()
+        else None,
+        torch.from_numpy(dense_N).to(device),
+    )
+
+
+def _numbered(chunks_N: np.ndarray, skip: int, offset: int) -> np.ndarray:
+    """The chunks behind the first `skip` tokens, counted from `offset`; -1 for what those tokens are part of."""
+    kept = chunks_N[skip:]
+    begun = chunks_N[:skip].max(initial=-1)
+    return np.where(kept > begun, kept + offset, -1)
+
+
+def _without_first(scores: TokenScores, skip: int) -> TokenScores:
+    return TokenScores(scores.token_ids_NK[skip:], scores.logps_NK[skip:], scores.sampled_logps_N[skip:])
+
+
+def _widened(values_NK: np.ndarray, width: int, fill: float) -> np.ndarray:
+    return np.pad(values_NK, ((0, 0), (0, width - values_NK.shape[1])), constant_values=fill)
