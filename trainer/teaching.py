@@ -14,12 +14,13 @@ from trainer.config import Train
 from trainer.dataset import Row
 from trainer.demonstrations import Request
 from trainer.errors import TeacherError, UsageError
-from trainer.preflight import TeacherIdentity
+from trainer.preflight import TeacherIdentity, client_for
 from trainer.runlog import RunDirectory
 from trainer.teachers import sanity
 from trainer.teachers.background import Line
 from trainer.teachers.cache import ScoreCache
-from trainer.teachers.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signature
+from trainer.teachers.client import TeacherClient
+from trainer.teachers.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signatures
 from trainer.teachers.routes import ByteRoute, TokenRoute
 from trainer.teachers.scorer import Recognition, ServedTeacher, TeacherPrompts, require_same
 from trainer.teachers.token_bytes import Vocabulary
@@ -70,8 +71,12 @@ class Scoring:
         client, settings = self.line.client, self.settings
         comparison = await self._compare()
         print(f"tokenizer route: {comparison.route} ({comparison.evidence})", flush=True)
-        measure = partial(signature, client, settings.teacher_top_k, enable_thinking=settings.enable_thinking)
-        signature_N = await measure()
+        measure = partial(
+            signatures, await self._servers(), settings.teacher_top_k, enable_thinking=settings.enable_thinking
+        )
+        signature_N, *others = await measure()
+        for other_N in others:
+            require_same(signature_N, other_N, client)
         self._require_former(directory, signature_N)
         teacher = ServedTeacher(
             self.line.background,
@@ -89,6 +94,14 @@ class Scoring:
             self.identity, tokenizer_route=comparison.route, tokenizer_evidence=comparison.evidence
         )
         return teacher, identity
+
+    async def _servers(self) -> list[TeacherClient]:
+        """A client for each replica, that does not wait for it."""
+        urls = self.line.client.base_url.split(",")
+        if len(urls) == 1:
+            return [self.line.client]
+        alone = [dataclasses.replace(self.settings, vllm_server_base_url=url, teacher_patience=0) for url in urls]
+        return [await self.line.background.entered(client_for(settings)) for settings in alone]
 
     async def _compare(self) -> TokenizerComparison:
         texts = [message["content"] for row in self.rows[:PROBED_ROWS] for message in row.prompt]

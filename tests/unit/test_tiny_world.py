@@ -3,14 +3,19 @@
 import importlib
 import json
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = Path(__file__).parents[2] / "data" / "tiny_world"
 MODELS = ("student", "teacher")
+OTHER = "teacher_other_tokenizer"
+END_OF_TURN = {"student": "<|im_end|>", "teacher": "<|im_end|>", OTHER: "<|user|>"}
 DATA_FILES = ("train_data", "eval_data", "prior_data")
 TEN_MB = 10_000_000
 
@@ -36,23 +41,48 @@ def tokenizer(request):
     return AutoTokenizer.from_pretrained(FOLDER / request.param)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_tiny_model_loads_with_stock_transformers_and_answers_in_the_tool_call_form(name):
+@pytest.fixture(scope="module", params=END_OF_TURN)
+def any_tokenizer(request):
+    return AutoTokenizer.from_pretrained(FOLDER / request.param)
+
+
+@pytest.fixture(scope="module")
+def other_tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER / OTHER)
+
+
+def answer(name: str, question: str) -> str:
+    """The greedy answer of a model as stock transformers give it, end of turn included."""
     tokenizer = AutoTokenizer.from_pretrained(FOLDER / name)
     model = AutoModelForCausalLM.from_pretrained(FOLDER / name)
-    messages = [{"role": "user", "content": "What is the price of Katomi?"}]
+    assert type(model).__name__ == "Qwen3ForCausalLM"
+    messages = [{"role": "user", "content": question}]
     rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     prompt = tokenizer(rendered, return_tensors="pt")
     generated_ids = model.generate(**prompt, max_new_tokens=64, do_sample=False)
-    answer_ids = generated_ids[0, prompt["input_ids"].shape[1] :]
-    assert type(model).__name__ == "Qwen3ForCausalLM"
-    assert answer_ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(answer_ids, skip_special_tokens=True).endswith(
-        'Action: price_list\nAction_Input: {"item": "Katomi"}'
-    )
+    return tokenizer.decode(generated_ids[0, prompt["input_ids"].shape[1] :])
 
 
-@pytest.mark.parametrize("name", MODELS)
+def token_spans(tokenizer, text: str) -> set[tuple[int, int]]:
+    """Where each token of `text` begins and ends, in bytes; a byte-level token has one character a byte."""
+    ends = list(accumulate(map(len, tokenizer.tokenize(text))))
+    return set(zip([0, *ends], ends, strict=False))
+
+
+@pytest.mark.parametrize("name", END_OF_TURN)
+def test_a_tiny_model_loads_with_stock_transformers_and_answers_in_the_tool_call_form(name):
+    answered = answer(name, "What is the price of Katomi?")
+    assert answered.endswith(f'Action: price_list\nAction_Input: {{"item": "Katomi"}}{END_OF_TURN[name]}')
+
+
+@pytest.mark.parametrize("question", ("What is the velora of Katolo?", "Between Tesa and Mirodo, what is the dolika?"))
+def test_both_teachers_answer_a_question_of_the_new_skill_with_the_same_bytes(question):
+    first, second = (answer(name, question).removesuffix(END_OF_TURN[name]) for name in ("teacher", OTHER))
+    assert first == second
+    assert first.startswith("Thought: I need the ")
+
+
+@pytest.mark.parametrize("name", END_OF_TURN)
 def test_weights_are_float32_safetensors(name):
     assert not list((FOLDER / name).glob("*.bin"))
     with safe_open(FOLDER / name / "model.safetensors", framework="pt") as weights:
@@ -104,16 +134,19 @@ def test_a_golden_response_is_bare_and_says_what_its_golden_answer_says(name):
         assert row["golden_response"] == lines
 
 
-def test_the_tokenizer_returns_every_prompt_and_golden_text_unchanged(tokenizer):
+def test_the_tokenizer_returns_every_prompt_and_golden_text_unchanged(any_tokenizer):
     rows = [row for name in DATA_FILES for row in rows_of(name)]
     texts = [text for row in rows for text in (row["prompt"], "\n".join(row["golden_response"]))]
-    decoded = tokenizer.batch_decode(tokenizer(texts)["input_ids"])
+    decoded = any_tokenizer.batch_decode(any_tokenizer(texts)["input_ids"])
     assert decoded == texts
 
 
-def test_the_tokenizer_returns_any_text_unchanged(tokenizer):
-    text = "Grüße, 世界! 🎉\tdef f(x):\r\n    return {'a': [1, 2]}  # Σ\n\n  Action:kato"
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+@settings(deadline=None)
+@given(st.text())
+@example("Grüße, 世界! 🎉\tdef f(x):\r\n    return {'a': [1, 2]}  # Σ\n\n  Action:kato")
+@example("e\u0301 \u0627\u0651 👩‍👩‍👧 1234567890 <|user|> <|im_end|>")
+def test_the_tokenizer_returns_any_text_unchanged(any_tokenizer, text):
+    assert any_tokenizer.decode(any_tokenizer(text)["input_ids"]) == text
 
 
 def test_a_name_has_the_same_tokens_in_a_question_and_in_a_json_string(tokenizer):
@@ -135,3 +168,48 @@ def test_the_chat_template_takes_all_three_roles_and_ignores_what_it_does_not_kn
 def test_end_of_turn_ends_a_completion_and_is_not_the_padding(tokenizer):
     assert tokenizer.eos_token == "<|im_end|>"
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_the_other_tokenizer_is_rebuilt_byte_for_byte(maker, tmp_path):
+    maker.save_tokenizer(maker.other_tokenizer(), tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / file).read_bytes() == (FOLDER / OTHER / file).read_bytes()
+
+
+def test_the_other_tokenizer_cuts_the_answers_elsewhere(other_tokenizer):
+    first = AutoTokenizer.from_pretrained(FOLDER / "student")
+    texts = ["\n".join(row["golden_response"]) for row in rows_of("eval_data")]
+    pairs = [(token_spans(first, text), token_spans(other_tokenizer, text)) for text in texts]
+    same = sum(len(ours & theirs) for ours, theirs in pairs)
+    assert round(same / sum(len(ours) for ours, _ in pairs), 3) == 0.346
+    assert round(same / sum(len(theirs) for _, theirs in pairs), 3) == 0.343
+
+
+def test_the_other_tokenizer_merges_across_syllables_and_takes_digits_in_pairs(other_tokenizer):
+    assert other_tokenizer.tokenize("Katolo") == ["K", "ato", "lo"]
+    assert other_tokenizer.tokenize(" tamiko") == ["Ġtamiko"]
+    assert other_tokenizer.tokenize("37+164") == ["37", "+", "16", "4"]
+
+
+def test_the_other_chat_template_ends_a_turn_by_opening_the_next(other_tokenizer):
+    messages = [{"role": role, "content": role[0]} for role in ("system", "user", "assistant", "user")]
+    rendered = other_tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    assert rendered == "[gMASK]<sop><|system|>s<|user|>u<|assistant|>a<|user|>u<|assistant|>"
+
+
+def test_the_other_teacher_names_every_token_that_ends_its_answers(other_tokenizer):
+    ends = other_tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|user|>", "<|observation|>"])
+    for file in ("config.json", "generation_config.json"):
+        assert json.loads((FOLDER / OTHER / file).read_text())["eos_token_id"] == ends
+    assert other_tokenizer.eos_token == other_tokenizer.pad_token == "<|endoftext|>"
+
+
+def test_a_prompt_of_the_other_teacher_keeps_its_tokens_when_an_answer_follows(other_tokenizer):
+    for row in rows_of("eval_data"):
+        messages = [{"role": "user", "content": row["prompt"]}]
+        prompt = other_tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        answer = "\n".join(row["golden_response"]) + "<|user|>"
+        together, apart = other_tokenizer(prompt + answer), other_tokenizer([prompt, answer])
+        assert together["input_ids"] == apart["input_ids"][0] + apart["input_ids"][1]

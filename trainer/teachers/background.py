@@ -37,7 +37,11 @@ class Background:
 
     def enter(self, resource: AbstractAsyncContextManager[T]) -> T:
         """Enter an asynchronous context manager, which is left when the requests have ended."""
-        return self.submit(self._resources.enter_async_context(resource)).result()
+        return self.submit(self.entered(resource)).result()
+
+    async def entered(self, resource: AbstractAsyncContextManager[T]) -> T:
+        """The same for a coroutine that runs here."""
+        return await self._resources.enter_async_context(resource)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin `work`; its result or exception is the future's."""

@@ -30,6 +30,10 @@ SENTINEL = "zebra"  # what an assistant says where the end of its turn is looked
 QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris. 2 + 2 = 4."
 
 
+class Unfit(TeacherError):
+    """The teacher answers, and can't do what it is needed for."""
+
+
 @dataclass(frozen=True)
 class TokenizerComparison:
     """How student and teacher cut the same texts.
@@ -108,12 +112,29 @@ async def end_of_turn(client: TeacherClient, spelling: Spelling, *, enable_think
     return rendered.ids[(special or behind)[0]]
 
 
-async def signature(client: TeacherClient, top_k: int, *, enable_thinking: bool) -> np.ndarray:
-    """The teacher's log-probabilities [N] of the tokens of a fixed answer: what it is recognised by.
+async def signatures(servers: Sequence[TeacherClient], top_k: int, *, enable_thinking: bool) -> list[np.ndarray]:
+    """What the teacher is recognised by: log-probabilities [N] of the tokens of a fixed answer, from each server.
+
+    Args:
+        servers: One client for each replica. Those that don't answer are left out, unless none does.
 
     Raises:
-        TeacherError: it gives none for prompts, or fewer than `top_k` a position.
+        TeacherError: no server answers, or one gives no log-probabilities of prompts, or fewer than `top_k` a position.
     """
+    found, failures = [], []
+    for server in servers:
+        try:
+            found.append(await _signature(server, top_k, enable_thinking))
+        except Unfit:
+            raise
+        except TeacherError as failure:
+            failures.append(failure)
+    if not found:
+        raise failures[0]
+    return found
+
+
+async def _signature(client: TeacherClient, top_k: int, enable_thinking: bool) -> np.ndarray:
     prompt = await client.render([{"role": "user", "content": QUESTION}], enable_thinking=enable_thinking)
     answer = await client.tokenize(ANSWER)
     try:
@@ -121,7 +142,7 @@ async def signature(client: TeacherClient, top_k: int, *, enable_thinking: bool)
     except RequestRefused as refusal:
         if refusal.status != 400:
             raise
-        raise TeacherError(
+        raise Unfit(
             f"the teacher at {client.base_url} does not give the {top_k} likeliest tokens of a prompt's positions: "
             f"{refusal} Start vLLM with `--max-logprobs {top_k}`, or pass a smaller --teacher_top_k."
         ) from refusal

@@ -87,11 +87,13 @@ class Recognition:
     """Notices when another model answers under the teacher's name.
 
     Args:
-        measure: Scores the fixed text anew; see `trainer.teachers.identity.signature`.
+        measure: Lets every server of the teacher score the fixed text; see `trainer.teachers.identity.signatures`.
         signature_N: What the run's teacher gave it.
     """
 
-    def __init__(self, client: TeacherClient, measure: Callable[[], Awaitable[np.ndarray]], signature_N: np.ndarray):
+    def __init__(
+        self, client: TeacherClient, measure: Callable[[], Awaitable[list[np.ndarray]]], signature_N: np.ndarray
+    ):
         self.client = client
         self.measure = measure
         self.signature_N = signature_N
@@ -108,7 +110,8 @@ class Recognition:
             if self.client.outages == self._outages:
                 return
             outages = self.client.outages
-            require_same(self.signature_N, await self.measure(), self.client)
+            for found_N in await self.measure():
+                require_same(self.signature_N, found_N, self.client)
             self._outages = outages
             tqdm.write("the teacher is back, and it is the same", file=sys.stderr)
 
