@@ -1,6 +1,6 @@
-"""Rebuilds everything in this folder: tokenizer, data, tiny student, tiny teacher.
+"""Rebuilds everything in this folder: tokenizer, data, tiny student, tiny teacher, teacher with another tokenizer.
 
-python data/tiny_world/make.py [--only data|tokenizer|student|teacher] [--out DIR]
+python data/tiny_world/make.py [--only data|tokenizer|student|teacher|teacher_other_tokenizer] [--out DIR]
 """
 
 import argparse
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from byte_pair_tokenizer import ENDS, USER, train_tokenizer
 from pretrain import new_model, pretrain, student_episode, teacher_episode
 from tiny_tokenizer import build_tokenizer, save_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -17,7 +18,8 @@ from world import NEW_NAMES, NEW_TOOLS, PRIOR_SKILLS, Exercise, Names, ask_tool
 
 SEED = 20260119
 TRAIN_ROWS_PER_TOOL, EVAL_ROWS_PER_TOOL, PRIOR_ROWS_PER_SKILL = 100, 16, 40
-STUDENT_STEPS, TEACHER_STEPS = 1300, 300
+STUDENT_STEPS, TEACHER_STEPS, OTHER_TEACHER_STEPS = 1300, 300, 1600
+TOKENIZER_EPISODES = 4000
 
 
 def row(exercise: Exercise, number: int) -> dict:
@@ -110,11 +112,32 @@ def make_teacher(out: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     save_model(model, out / "teacher")
 
 
-PARTS = ("data", "tokenizer", "student", "teacher")
+def other_tokenizer() -> PreTrainedTokenizerFast:
+    names = Names(random.Random(SEED + 5), reserved_names())
+    episodes = [teacher_episode(names) for _ in range(TOKENIZER_EPISODES)]
+    texts = [message["content"] for episode in episodes for message in episode]
+    return train_tokenizer([*texts, *([str(number) for number in range(10, 100)] * 1000)])
+
+
+def make_other_teacher(out: Path) -> None:
+    """A teacher of the same skills, trained from scratch, that reads and writes other tokens."""
+    folder = out / "teacher_other_tokenizer"
+    save_tokenizer(other_tokenizer(), folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(SEED)
+    model = new_model(tokenizer)
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(ENDS))
+    print(f"teacher with another tokenizer: {model.num_parameters():,} parameters, {OTHER_TEACHER_STEPS} steps")
+    names = Names(random.Random(SEED + 6), reserved_names())
+    pretrain(model, tokenizer, teacher_episode, names, OTHER_TEACHER_STEPS, end_of_turn=USER)
+    save_model(model, folder)
+
+
+PARTS = ("data", "tokenizer", "student", "teacher", "teacher_other_tokenizer")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rebuild the tiny world: tokenizer, data, student, teacher.")
+    parser = argparse.ArgumentParser(description="Rebuild the tiny world: tokenizers, data, models.")
     parser.add_argument("--only", choices=PARTS, help="rebuild only this; the teacher starts from the student")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write to")
     args = parser.parse_args()
@@ -130,6 +153,8 @@ def main() -> None:
         make_student(args.out, AutoTokenizer.from_pretrained(args.out / "student"))
     if "teacher" in wanted:
         make_teacher(args.out, AutoTokenizer.from_pretrained(args.out / "student"))
+    if "teacher_other_tokenizer" in wanted:
+        make_other_teacher(args.out)
 
 
 if __name__ == "__main__":

@@ -115,12 +115,14 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return model
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, episodes: list[Messages]) -> list[tuple[list[int], int]]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, episodes: list[Messages], end_of_turn: str
+) -> list[tuple[list[int], int]]:
     """Token ids of each episode, ended by the end-of-turn token, and how many of them are prompt."""
     prompts = tokenizer.apply_chat_template(
         [episode[:-1] for episode in episodes], add_generation_prompt=True, tokenize=False
     )
-    answers = [episode[-1]["content"] + tokenizer.eos_token for episode in episodes]
+    answers = [episode[-1]["content"] + end_of_turn for episode in episodes]
     prompt_ids, answer_ids = tokenizer(prompts)["input_ids"], tokenizer(answers)["input_ids"]
     return [(prompt + answer, len(prompt)) for prompt, answer in zip(prompt_ids, answer_ids, strict=True)]
 
@@ -136,12 +138,12 @@ def collate(rows: list[tuple[list[int], int]], pad_id: int) -> dict[str, torch.T
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, draw: Callable[[Names], Messages], names: Names
+    tokenizer: PreTrainedTokenizerFast, draw: Callable[[Names], Messages], names: Names, end_of_turn: str
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Endless batches of episodes of similar length, so that little is spent on padding."""
     while True:
         episodes = [draw(names) for _ in range(BATCH_SIZE * BATCHES_PER_BUCKETING)]
-        rows = sorted(encode(tokenizer, episodes), key=lambda row: len(row[0]))
+        rows = sorted(encode(tokenizer, episodes, end_of_turn), key=lambda row: len(row[0]))
         chunks = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
         names.rng.shuffle(chunks)
         yield from (collate(chunk, tokenizer.pad_token_id) for chunk in chunks)
@@ -178,10 +180,13 @@ def pretrain(
     names: Names,
     steps: int,
     lr: float = 3e-3,
+    end_of_turn: str | None = None,
 ) -> None:
+    """Trains `model` in place. Answers end with `end_of_turn`, or else with the tokenizer's `eos_token`."""
     chosen = optimizers(model, lr)
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: learning_rate_factor(step, steps)) for o in chosen]
-    source, started = batches(tokenizer, draw, names), time.monotonic()
+    source = batches(tokenizer, draw, names, end_of_turn or tokenizer.eos_token)
+    started = time.monotonic()
     for step in range(steps):
         loss = answer_loss(model, **next(source))
         loss.backward()
