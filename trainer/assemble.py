@@ -133,6 +133,7 @@ class Assembly:
             teacher=teacher,
             credit=settings.byte_credit,
             clip=settings.advantage_clip,
+            anchor=settings.byte_anchor if teacher.route.name == "byte" else 0.0,
             overlap=not settings.no_overlap,
             **self._distilling(student),
         )

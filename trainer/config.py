@@ -195,6 +195,12 @@ class Train(ServedTeacher, Student):
         choices=("dpca", "uniform"),
     )
     advantage_clip: float = option(5.0, "byte route: largest advantage of a token, in nats", at_least=0)
+    byte_anchor: float = option(
+        1.0,
+        "byte route: weight of the forward KL from the initial student at tokens that the teacher tells nothing of; "
+        "it holds the student there; 0: nothing does",
+        at_least=0,
+    )
     teacher_cache: str = option(
         "auto",
         "folder that keeps the teacher's scores for resumed and repeated runs, at most 1 GiB; off: none "

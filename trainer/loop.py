@@ -133,7 +133,10 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
 
     @abstractmethod
     def _teacher_views(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], Any]]:
-        """Each group of rollouts, by their indices, with what the teacher thinks of them, in the order to learn."""
+        """The groups of rollouts, by their indices, or parts of them, with what the teacher thinks of them.
+
+        They come in the order to learn; every rollout is in one of them.
+        """
 
     @abstractmethod
     def _microbatch_loss(self, part: list[Rollout], weights: list[float], view: Any) -> tuple[Tensor, TokenStatistics]:
@@ -208,20 +211,21 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         """Forward and backward of every micro-batch; the step's loss and each rollout's statistics."""
         lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
         groups = group_by_length(lengths, self.limit)
-        total, found, remaining = torch.zeros((), device=self.args.device), {}, len(groups)
+        total, found, microbatches = torch.zeros((), device=self.args.device), {}, 0
         for group, view in self._teacher_views(rollouts, groups):
             part = [rollouts[index] for index in group]
             loss_of_part = partial(self._microbatch_loss, part, [weights[index] for index in group], view)
-            remaining -= 1
-            with self.accelerator.no_sync(model) if remaining else nullcontext():
+            last = len(found) + len(group) == len(rollouts)
+            with nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss, statistics = self._through(model, loss_of_part)
                 self.accelerator.backward(loss)
             total += loss.detach()
             found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
-            if remaining:
+            microbatches += 1
+            if not last:
                 self._stop_if_asked()
-        self._metrics["train"]["microbatches"].append(len(groups))
+        self._metrics["train"]["microbatches"].append(microbatches)
         return total, [found[index] for index in range(len(rollouts))]
 
     def _tokens_of(

@@ -1,29 +1,36 @@
 """The objective `served`: a teacher behind HTTP says how likely it finds the student's own answers.
 
-Requests leave as soon as a rollout is known, and micro-batches train in the order in which their scores arrive. So the
-sum of their gradients may differ in its last digits from run to run; with `overlap=False` it does not.
+Requests leave as soon as a rollout is known, and micro-batches train in the order in which their scores arrive; the
+student's forward pass does not wait for them. So the sum of gradients may differ in its last digits from run to run;
+with `overlap=False` it does not.
 
 Shapes: N tokens in the loss, K likeliest tokens of the teacher.
 """
 
+import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import is_peft_model
 from torch import Tensor
 
 from trainer.loop import DistillationTrainer
-from trainer.losses import OutputHead, TokenStatistics
-from trainer.rollout import Rollout
+from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_divergence
+from trainer.rollout import Rollout, evaluating
 from trainer.scoring import head_of
 from trainer.served_losses import ChunkTargets, SupportTargets, chunk_policy_gradient, support_divergence
 from trainer.teachers.routes import ChunkScores
 from trainer.teachers.scorer import ServedTeacher, View
 from trainer.teachers.scores import TokenScores
+
+FORWARD = Divergence()  # KL(initial student‖student)
 
 
 class ServedDistillationTrainer(DistillationTrainer):
@@ -33,24 +40,37 @@ class ServedDistillationTrainer(DistillationTrainer):
         teacher: Whom to ask.
         credit: How the advantage of a chunk is shared among its tokens, see `chunk_policy_gradient`.
         clip: Bound of a token's advantage, in nats.
+        anchor: Weight of the divergence from the initial student at tokens that the teacher tells nothing of.
         overlap: Ask and train while other requests are under way; else each stage waits for the one before it.
     """
 
     def __init__(
-        self, *args: Any, teacher: ServedTeacher, credit: str, clip: float, overlap: bool = True, **kwargs: Any
+        self,
+        *args: Any,
+        teacher: ServedTeacher,
+        credit: str,
+        clip: float,
+        anchor: float = 0.0,
+        overlap: bool = True,
+        **kwargs: Any,
     ):
         self.teacher = teacher
         self.credit = credit
         self.clip = clip
+        self.anchor_weight = anchor
+        self.anchor: Any = None
         self.overlap = overlap
         super().__init__(*args, **kwargs)
         if overlap:
             self._rollout_known = self.teacher.request
 
     def _setup_teacher_model(self) -> None:
-        """There is none in this process."""
+        """There is none in this process; the initial student is kept where it is an anchor."""
         self._refuse_sharding()
         self.teacher_model = self.model
+        student = self.accelerator.unwrap_model(self.model)
+        if self.anchor_weight:
+            self.anchor = student if is_peft_model(student) else copy.deepcopy(student).requires_grad_(False).eval()
 
     def _begin_step(self, rows: list[int]) -> None:
         self.teacher.forget()
@@ -60,32 +80,35 @@ class ServedDistillationTrainer(DistillationTrainer):
 
     def _teacher_views(
         self, rollouts: list[Rollout], groups: list[list[int]]
-    ) -> Iterator[tuple[list[int], list[View]]]:
-        """The views are those of the group's rollouts; the group whose views are there comes first."""
-        requests = [self.teacher.request(rollout.row, rollout.completion_ids) for rollout in rollouts]
+    ) -> Iterator[tuple[list[int], Callable[[], list[View]]]]:
+        """The views are those of the group's rollouts, waited for when they are called for; see `_take_group`."""
+        self._seconds["waiting"] += 0.0  # so that a step without any tells so
+        requests = {index: self._request(rollouts[index]) for group in reversed(groups) for index in reversed(group)}
         if not self.overlap:
-            self._wait_for_all(requests)
+            self._wait_for_all([*requests.values()])
         left = list(groups)
         while left:
-            group = self._first_answered(left, requests)
-            left.remove(group)
-            yield group, [requests[index].result() for index in group]
+            group = _take_group(left, requests)
+            yield group, partial(self._views_of, group, requests)
 
-    def _first_answered(self, groups: list[list[int]], requests: Sequence[Future[View]]) -> list[int]:
-        """The first of the groups whose requests are all answered; a request that failed is raised at once."""
+    def _request(self, rollout: Rollout) -> Future[View]:
+        return self.teacher.request(rollout.row, rollout.completion_ids)
+
+    def _views_of(self, group: list[int], requests: dict[int, Future[View]]) -> list[View]:
+        """The answers to a group's requests; one that failed, of whatever group, is raised at once."""
         while True:
-            for request in requests:
+            for request in requests.values():
                 if request.done():
                     request.result()
-            answered = [group for group in groups if all(requests[index].done() for index in group)]
-            if answered:
-                return answered[0]
+            if all(requests[index].done() for index in group):
+                return [requests[index].result() for index in group]
             with self._stage("waiting"):
-                self._wait_for_any([request for request in requests if not request.done()])
+                self._wait_for_any([request for request in requests.values() if not request.done()])
 
     def _microbatch_loss(
-        self, part: list[Rollout], weights: list[float], view: list[View]
+        self, part: list[Rollout], weights: list[float], view: Callable[[], list[View]]
     ) -> tuple[Tensor, TokenStatistics]:
+        """The student reads its answers before the teacher's views are called for, which may be under way till then."""
         student = self.accelerator.unwrap_model(self.model)
         hidden_NH, head = self._states(student, part, [rollout.prompt_ids for rollout in part]), head_of(student)
         tokens_N, weights_N, logps_N = self._tokens_of(part, weights, hidden_NH.device)
@@ -94,16 +117,47 @@ class ServedDistillationTrainer(DistillationTrainer):
             "max_ratio": self.args.distillation_is_clip if logps_N is not None else None,
         }
         alpha, skip = self.args.distillation_alpha, self.args.num_loss_tokens_to_skip
-        scores = [each for each in view if isinstance(each, TokenScores)]
+        views = view()
+        scores = [each for each in views if isinstance(each, TokenScores)]
         if scores:
             targets = support_targets([_without_first(each, skip) for each in scores], tokens_N, head)
             return support_divergence(hidden_NH, head, targets, tokens_N, weights_N, alpha, **known)
-        chunks = [each for each in view if isinstance(each, ChunkScores)]
+        chunks = [each for each in views if isinstance(each, ChunkScores)]
         self._count_signal(chunks)
         targets = chunk_targets(chunks, skip, tokens_N, head)
-        return chunk_policy_gradient(
+        loss, seen = chunk_policy_gradient(
             hidden_NH, head, targets, tokens_N, weights_N, credit=self.credit, clip=self.clip, alpha=alpha, **known
         )
+        lost_N = (targets.chunks_N < 0) & ~targets.dense_N
+        if self.anchor is None or not lost_N.any():
+            return loss, seen
+        return loss + self._anchoring(part, hidden_NH, tokens_N, self.anchor_weight * weights_N, lost_N, seen), seen
+
+    def _anchoring(
+        self,
+        part: list[Rollout],
+        hidden_NH: Tensor,
+        tokens_N: Tensor,
+        weights_N: Tensor,
+        lost_N: Tensor,
+        seen: TokenStatistics,
+    ) -> Tensor:
+        """The divergence from the initial student at tokens without signal, also put into `seen`.
+
+        Without it nothing would hold the student where the teacher is silent: it drifts into bytes that are no text,
+        of which the teacher says nothing either.
+        """
+        student = self.accelerator.unwrap_model(self.model)
+        initial: Any = self.anchor
+        adapters = student.disable_adapter() if initial is student else nullcontext()
+        with torch.no_grad(), evaluating(initial), adapters:
+            initial_NH = self._states(initial, part, [rollout.prompt_ids for rollout in part])
+            head = head_of(initial)
+        loss, found = chunked_divergence(
+            hidden_NH[lost_N], head_of(student), initial_NH[lost_N], head, tokens_N[lost_N], weights_N[lost_N], FORWARD
+        )
+        seen.loss_N[lost_N] = self.anchor_weight * found.loss_N
+        return loss
 
     def _count_signal(self, chunks: list[ChunkScores]) -> None:
         """Of every micro-batch, the share of its tokens that the teacher tells something of, and why not of others."""
@@ -113,6 +167,21 @@ class ServedDistillationTrainer(DistillationTrainer):
         metrics["signal/share"].append(1 - lost.total() / tokens)
         for reason, count in lost.items():
             metrics[f"signal/without_{reason}"].append(count)
+
+
+def _take_group(left: list[list[int]], requests: dict[int, Future[View]]) -> list[int]:
+    """Takes the first group whose requests are all answered out of `left`; without one a half of the last group.
+
+    That is the half that was asked about first, as the last group was: groups are sorted by length, and the short
+    rollouts are known first. So what can't be learnt from yet is no more than has to be.
+    """
+    for number, group in enumerate(left):
+        if all(requests[index].done() for index in group):
+            return left.pop(number)
+    group = left.pop()
+    kept = len(group) // 2
+    left += [group[:kept]] if kept else []
+    return group[kept:]
 
 
 def support_targets(scores: Sequence[TokenScores], tokens_N: Tensor, head: OutputHead) -> SupportTargets:

@@ -18,9 +18,11 @@ from trainer.preflight import TeacherIdentity, client_for
 from trainer.runlog import RunDirectory
 from trainer.teachers import sanity
 from trainer.teachers.background import Line
+from trainer.teachers.batch import run_until_stopped
 from trainer.teachers.cache import ScoreCache
 from trainer.teachers.client import TeacherClient
 from trainer.teachers.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signatures
+from trainer.teachers.projection import Spellings
 from trainer.teachers.routes import ByteRoute, TokenRoute
 from trainer.teachers.scorer import Recognition, ServedTeacher, TeacherPrompts, require_same
 from trainer.teachers.token_bytes import Vocabulary
@@ -64,8 +66,13 @@ class Scoring:
 
         Raises:
             TeacherError: it can't score prompts, is not the one that the run began with, or talks nonsense.
+            Stopped: SIGINT or SIGTERM.
         """
-        return self.line.background.submit(self._open(directory)).result()
+
+        async def opened() -> tuple[ServedTeacher, TeacherIdentity]:
+            return await asyncio.wrap_future(self.line.background.submit(self._open(directory)))
+
+        return run_until_stopped(opened(), "stopped before the teacher was known. The same command goes on from here.")
 
     async def _open(self, directory: RunDirectory) -> tuple[ServedTeacher, TeacherIdentity]:
         client, settings = self.line.client, self.settings
@@ -134,13 +141,14 @@ class Scoring:
         settings, client = self.settings, self.line.client
         assert comparison.spelling is not None
         end_id = await end_of_turn(client, comparison.spelling, enable_thinking=settings.enable_thinking)
+        student = Vocabulary(self.tokenizer, self.end_ids)
         return partial(
             ByteRoute,
             client=client,
-            student=Vocabulary(self.tokenizer, self.end_ids),
+            student=student,
             spelling=comparison.spelling,
             end_id=end_id,
-            dense=settings.byte_route == "dense",
+            spellings=Spellings(self.tokenizer, student) if settings.byte_route == "dense" else None,
             vocabulary=load_vocabulary(settings, end_id),
             cleaned_up=comparison.cleaned_up,
         )

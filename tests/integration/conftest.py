@@ -1,42 +1,95 @@
-"""One real vLLM on loopback, serving the tiny teacher to the whole session."""
+"""One real vLLM on loopback, serving the tiny teacher to the whole session, and runs that start fast."""
 
+import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from running import ENVIRONMENT, PRELOADED, SERVED, WORLD, Training, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def serve() -> Callable[[int, Path], AbstractContextManager[subprocess.Popen[str]]]:
+    """Lets scripts/serve_teacher serve data/tiny_world/teacher as glm-4.7 on a port (0: a free one), with a log file.
+
+    It prints `ready URL` when vLLM is healthy. TEACHER_PYTHON names the interpreter to start that with.
+    """
+
+    @contextmanager
+    def serving(port: int, log: Path) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, ROOT / "scripts/serve_teacher", "--model", WORLD / "teacher", "--port", str(port)]
+        command += ["--log", log, "--python", os.environ.get("TEACHER_PYTHON", ROOT / ".venv-teacher/bin/python")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                yield server
+            finally:
+                server.terminate()
+
+    return serving
+
+
+@pytest.fixture(scope="session")
+def teacher_url(serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a healthy vLLM that serves data/tiny_world/teacher as glm-4.7.
 
-    TEACHER_PYTHON names the interpreter to start it with; TEACHER_URL names one that already runs, which saves
-    the minute of starting while writing tests.
+    TEACHER_URL names one that already runs, which saves the minute of starting while writing tests.
     """
     if url := os.environ.get("TEACHER_URL"):
         yield url
         return
     log = tmp_path_factory.mktemp("teacher") / "vllm.log"
-    command = [
-        sys.executable,
-        ROOT / "scripts/serve_teacher",
-        "--model",
-        ROOT / "data/tiny_world/teacher",
-        "--port",
-        "0",
-    ]
-    command += ["--log", log, "--python", os.environ.get("TEACHER_PYTHON", ROOT / ".venv-teacher/bin/python")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            word, _, url = server.stdout.readline().strip().partition(" ")
-            if word != "ready":
-                pytest.fail(f"the teacher did not become healthy; its log is {log}", pytrace=False)
-            yield url
-        finally:
-            server.terminate()
+    with serve(0, log) as server:
+        word, _, url = server.stdout.readline().strip().partition(" ")
+        if word != "ready":
+            pytest.fail(f"the teacher did not become healthy; its log is {log}", pytrace=False)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[..., Training]]:
+    """Starts `train URL` into a folder, with the tiny student and objective `served` unless told otherwise."""
+    begun: list[Training] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(PRELOADED)
+
+        def begin(url: str, run: Path, *arguments: object) -> Training:
+            log = run.with_name(f"{run.name}-{len(begun)}.log")
+            words = [str(word) for word in (url, *SERVED, *arguments, "--output_dir", run)]
+            process = server.Process(target=train, args=(words, log))
+            process.start()
+            begun.append(Training(process, run, log))
+            return begun[-1]
+
+        yield begin
+        for training in begun:
+            training.process.kill()
+
+
+@pytest.fixture(scope="session")
+def finish(start) -> Callable[..., Training]:
+    """The same, but waits for the end, which has to be a good one."""
+
+    def finished(url: str, run: Path, *arguments: object) -> Training:
+        training = start(url, run, *arguments)
+        assert training.code() == 0, training.said
+        return training
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    """48 training rows: 6 steps an epoch."""
+    path = tmp_path_factory.mktemp("data") / "rows.json"
+    path.write_text(json.dumps(json.loads((WORLD / "train_data.json").read_text())[:48]))
+    return path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trainer.teachers.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text
+from trainer.teachers.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text, scorable_tokens
 from trainer.teachers.token_bytes import END, Special, fitted, joined, spelled
 
 NAMES = ("qwen3", "llama3", "llama2", "tiny")
@@ -186,23 +186,35 @@ def test_the_cut_off_end_of_a_last_character_gives_no_signal_and_the_rest_does()
 
 
 @pytest.mark.parametrize(
-    "tokens",
-    [[b"a\xff", b"b"], [b"\x9d", b"b"], [b"\xe6", b"b"], [b"\xed\xa0\x80"], [b"ab\xe6", END], [b"a", b"\xf0\x9f", END]],
+    ("tokens", "valid"),
+    [
+        ([b"a\xff", b"b"], 0),
+        ([b"ab", b"c", b"\x9d", b"b"], 2),
+        ([b"ab", b"\xe6", b"b"], 1),
+        ([b"ab", b"c\xe6", b"\x9d", b"b"], 1),
+        ([b"\xed\xa0\x80"], 0),
+        ([b"ab\xe6", END], 0),
+        ([b"a", b"\xf0\x9f", END], 1),
+        ([b"a", b"", b"\xff"], 2),
+        ([b"ab", b"c\xe6", b"\x9d"], 3),
+        ([b"ab", END], 2),
+        ([], 0),
+    ],
 )
-def test_a_completion_that_is_no_utf_8_has_no_text(tokens):
-    assert scorable_text(tokens) is None
+def test_scorable_are_the_tokens_before_the_first_that_spells_no_utf_8(tokens, valid):
+    assert scorable_tokens(tokens) == valid
 
 
 @given(st.binary(max_size=12) | st.text(max_size=6).map(str.encode), st.integers(0, 3))
-def test_a_scorable_text_is_all_of_a_completion_but_part_of_one_character(text, missing):
+def test_a_scorable_text_is_all_of_the_scorable_tokens_but_part_of_one_character(text, missing):
     tokens = cut_at(text[: len(text) - missing], [3, 5])
-    found = scorable_text(tokens)
-    if found is None:
+    valid = scorable_tokens(tokens)
+    found = scorable_text(tokens[:valid])
+    assert joined(tokens[:valid]).startswith(found.encode())
+    assert len(joined(tokens[:valid])) - len(found.encode()) <= 3
+    if valid < len(tokens):
         with pytest.raises(UnicodeDecodeError):
             joined(tokens).decode()
-    else:
-        assert joined(tokens).startswith(found.encode())
-        assert len(joined(tokens)) - len(found.encode()) <= 3
 
 
 def test_a_completion_that_can_not_be_scored_counts_every_token():
@@ -240,6 +252,7 @@ def test_what_one_tokenizer_wrote_is_aligned_with_what_another_reads(
     any_ids = st.lists(st.integers(0, 490 if student_name == "tiny" else 31_000), max_size=20)
     ids = data.draw(TEXTS.map(reads(student_name)) | any_ids)
     student = [token for token in vocabulary(student_name).tokens(ids) if isinstance(token, bytes)]
+    student = student[: scorable_tokens(student)]
     text = scorable_text(student)
     assume(text)
     teacher = fitted(vocabulary(teacher_name).tokens(reads(teacher_name)(text)), text)

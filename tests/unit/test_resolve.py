@@ -68,7 +68,7 @@ def test_a_variable_for_another_subcommand_or_an_empty_one_is_no_error():
         (["--seed", "x"], "a whole number"),
         (["--seed", "1.5"], "a whole number"),
         (["--dry_run", "maybe"], "true or false"),
-        (["--objective", "sftt"], "sdft, seqkd, sft"),
+        (["--objective", "sftt"], "sdft, served, seqkd, sft"),
         (["--alpha", "2"], "at least 0 and at most 1"),
         (["--temperature", "nan"], "at least"),
     ],

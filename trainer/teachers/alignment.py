@@ -24,8 +24,9 @@ class NoSignal(StrEnum):
     SPECIAL: its chunk holds a token of a template, on either side.
     INCOMPLETE: it lies behind the last common boundary of a completion that was cut off inside a character.
     END: it ends the turn, and the teacher's end of turn was not scored.
-    INVALID: its completion is no valid UTF-8.
+    INVALID: its completion is no valid UTF-8 from this token, or one before it, on.
     CHANGED: the teacher's tokenizer makes another text of the completion.
+    UNKNOWN: it stands within a token of the teacher's whose likely continuations are not known in the student's tokens.
     """
 
     SPECIAL = "special_token"
@@ -33,6 +34,7 @@ class NoSignal(StrEnum):
     END = "end_of_turn"
     INVALID = "invalid_utf8"
     CHANGED = "text_changed"
+    UNKNOWN = "unknown_continuation"
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,26 @@ class Alignment:
         return partner_C1[self.student_chunks_N]
 
 
-def scorable_text(tokens: Sequence[Token]) -> str | None:
-    """The text of a student's completion as a teacher can read it; None if it is no valid UTF-8.
+def scorable_tokens(tokens: Sequence[Token]) -> int:
+    """How many of a student's tokens, from the first on, spell valid UTF-8: all, or those before the first that don't.
 
-    A last character that is cut off is left out. Where `END` follows it, the completion was not cut off: None.
+    A last character that is cut off is no fault, unless `END` follows it.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        return decoder.decode(joined(tokens), final=END in tokens)
-    except UnicodeDecodeError:
-        return None
+    whole = 0
+    for count, token in enumerate(tokens):
+        try:
+            decoder.decode(spelled(token), final=token == END)
+        except UnicodeDecodeError:
+            return whole
+        if not decoder.getstate()[0]:
+            whole = count + 1
+    return len(tokens)
+
+
+def scorable_text(tokens: Sequence[Token]) -> str:
+    """The text of tokens that are all scorable; a last character that is cut off is left out."""
+    return codecs.getincrementaldecoder("utf-8")().decode(joined(tokens))
 
 
 def align(student: Sequence[Token], teacher: Sequence[Token]) -> Alignment:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.teachers.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text
+from trainer.teachers.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text, scorable_tokens
 from trainer.teachers.client import TeacherClient, Tokenized
-from trainer.teachers.counterparts import counterparts, tokens_of_answer
+from trainer.teachers.projection import Spellings, project, tokens_of_answer
 from trainer.teachers.scores import TokenScores
 from trainer.teachers.token_bytes import END, Spelling, Token, Vocabulary, fitted
 
@@ -25,9 +25,9 @@ class ChunkScores:
     Attributes:
         chunks_N: int64, the chunk of each token; -1 where the teacher tells nothing of it.
         logps_C: float64, the teacher's log-likelihood of each chunk, in nats.
-        dense_N: bool, where the teacher's distribution over single student tokens is known too.
-        dense: That distribution, in the student's ids; rows where `dense_N` is false mean nothing.
-        without_signal: How many tokens have no chunk, by reason.
+        dense_N: bool, where the teacher's distribution over the student's tokens is known instead.
+        dense: That distribution; rows where `dense_N` is false mean nothing.
+                without_signal: How many tokens have no chunk, by reason.
     """
 
     chunks_N: np.ndarray
@@ -58,9 +58,10 @@ class ByteRoute:
         student: The student's vocabulary, which knows its end-of-turn tokens.
         spelling: Of the server's token strings.
         end_id: The teacher's end-of-turn token.
-        dense: Whether to compare distributions where a chunk is one token on both sides.
+        spellings: How the student writes the teacher's tokens, to compare distributions where a chunk is one of them;
+            None: likelihoods of chunks alone.
         vocabulary: The teacher's, where its tokenizer is at hand.
-        cleaned_up: See `trainer.teachers.counterparts.tokens_of_answer`.
+        cleaned_up: See `trainer.teachers.projection.tokens_of_answer`.
     """
 
     name = "byte"
@@ -73,7 +74,7 @@ class ByteRoute:
         spelling: Spelling,
         *,
         end_id: int,
-        dense: bool = False,
+        spellings: Spellings | None = None,
         vocabulary: Vocabulary | None = None,
         cleaned_up: bool = False,
     ):
@@ -82,53 +83,61 @@ class ByteRoute:
         self.student = student
         self.spelling = spelling
         self.end_id = end_id
-        self.dense = dense
+        self.spellings = spellings
         self.vocabulary = vocabulary
         self.cleaned_up = cleaned_up
 
     async def view(self, prompt_ids: list[int], completion_ids: list[int]) -> ChunkScores:
         """The teacher's scores of a completion behind a prompt, which is in the teacher's tokens."""
         student = self.student.tokens(completion_ids)
+        valid = scorable_tokens(student)
+        cut_off = valid < len(student)
+        if cut_off:  # what is no text is put as an end of turn: the teacher's distribution is all that is taken of it
+            student = [*student[:valid], END]
         text = scorable_text(student)
-        if text is None:
-            return unscored(len(student), NoSignal.INVALID)
         cut = await self.client.tokenize(text) if text else Tokenized([], [])
         teacher = fitted(self._tokens(cut), text)
         if teacher is None:
-            return unscored(len(student), NoSignal.CHANGED)
+            return unscored(len(completion_ids), NoSignal.CHANGED)
         ids, tokens = list(cut.ids), [*teacher]
         if END in student:
             ids, tokens = [*ids, self.end_id], [*tokens, END]
         if not ids:
-            return unscored(len(student), NoSignal.INCOMPLETE)
-        scores = await self.ask(prompt_ids, ids, self.dense and self.vocabulary is None)
+            return unscored(len(completion_ids), NoSignal.INCOMPLETE)
+        scores = await self.ask(prompt_ids, ids, self.spellings is not None and self.vocabulary is None)
         alignment = align(student, tokens)
-        return ChunkScores(
-            alignment.student_chunks_N,
-            chunk_sums(scores.sampled_logps_N, alignment),
-            *self._dense(completion_ids, alignment, scores, cut),
-            alignment.without_signal,
-        )
+        view = self._view(completion_ids[: len(student)], alignment, ids, scores, cut, replaced=cut_off)
+        return lengthened(view, len(completion_ids)) if cut_off else view
+
+    def _view(
+        self,
+        completion_ids: list[int],
+        alignment: Alignment,
+        ids: list[int],
+        scores: TokenScores,
+        cut: Tokenized,
+        *,
+        replaced: bool,
+    ) -> ChunkScores:
+        """What the scores say of aligned tokens; where the last is `replaced`, not by its own likelihood."""
+        logps_C = chunk_sums(scores.sampled_logps_N, alignment)
+        chunks_N, without_signal = alignment.student_chunks_N.copy(), alignment.without_signal
+        if self.spellings is None:
+            view = without_dense(alignment, logps_C)
+        else:
+            known = self._known(cut, scores)
+            found = project(completion_ids, alignment, ids, scores, known, self.spellings, replaced=replaced)
+            chunks_N[found.covered_N] = -1
+            unknown = Counter({NoSignal.UNKNOWN: int((found.covered_N & ~found.known_N).sum())})
+            view = ChunkScores(chunks_N, logps_C, found.known_N, found.targets, without_signal + unknown)
+        if replaced:
+            view.chunks_N[-1] = -1
+        return view
 
     def _tokens(self, cut: Tokenized) -> list[Token]:
         if self.vocabulary is not None:
             return self.vocabulary.tokens(cut.ids)
         return [self.spelling.token(string) for string in cut.strings]
-
-    def _dense(
-        self, completion_ids: list[int], alignment: Alignment, scores: TokenScores, cut: Tokenized
-    ) -> tuple[np.ndarray, TokenScores]:
-        """Where a chunk is one token on both sides, and there the teacher's distribution in the student's ids."""
-        partners_N = alignment.partners_N if self.dense else np.full(len(completion_ids), -1)
-        ids_MK, logps_MK = np.full(scores.token_ids_NK.shape, -1), np.full(scores.logps_NK.shape, -np.inf)
-        if self.dense:
-            known = self._known(cut, scores)
-            ids_MK, logps_MK = counterparts(scores.token_ids_NK, scores.logps_NK, known, self.student.id_of)
-        if self.student.tokens(completion_ids[-1:]) == [END]:  # of several the one that the student took
-            ids_MK = np.where(ids_MK == self.student.id_of[END], completion_ids[-1], ids_MK)
-        sampled_N = scores.sampled_logps_N[partners_N]
-        dense_N = (partners_N >= 0) & np.any(ids_MK[partners_N] >= 0, axis=1)
-        return dense_N, TokenScores(ids_MK[partners_N], logps_MK[partners_N], sampled_N)
 
     def _known(self, cut: Tokenized, scores: TokenScores) -> dict[int, Token]:
         """The teacher's tokens whose bytes are known."""
@@ -139,12 +148,37 @@ class ByteRoute:
         )
 
 
+def lengthened(view: ChunkScores, tokens: int) -> ChunkScores:
+    """The view of a completion of so many tokens, of which those behind the given ones are no text.
+
+    The last of the given ones is the first that is none.
+    """
+    more = tokens - len(view.chunks_N)
+    lost = more + (0 if view.dense_N[-1] else 1)
+    rows = [(0, more), (0, 0)]
+    return ChunkScores(
+        np.pad(view.chunks_N, (0, more), constant_values=-1),
+        view.logps_C,
+        np.pad(view.dense_N, (0, more)),
+        TokenScores(
+            np.pad(view.dense.token_ids_NK, rows, constant_values=-1),
+            np.pad(view.dense.logps_NK, rows, constant_values=-np.inf),
+            np.pad(view.dense.sampled_logps_N, (0, more)),
+        ),
+        view.without_signal + Counter({NoSignal.INVALID: lost}),
+    )
+
+
 def unscored(tokens: int, reason: NoSignal) -> ChunkScores:
     """What is said of so many tokens of a completion that the teacher can't score."""
+    return without_dense(Alignment.impossible(tokens, reason), np.zeros(0))
+
+
+def without_dense(alignment: Alignment, logps_C: np.ndarray) -> ChunkScores:
+    """Likelihoods of chunks alone."""
+    tokens = len(alignment.student_chunks_N)
     nothing = TokenScores(
         np.full((tokens, 1), -1), np.full((tokens, 1), -np.inf, dtype=np.float32), np.zeros(tokens, dtype=np.float32)
     )
-    alignment = Alignment.impossible(tokens, reason)
-    return ChunkScores(
-        alignment.student_chunks_N, np.zeros(0), np.zeros(tokens, dtype=bool), nothing, alignment.without_signal
-    )
+    dense_N = np.zeros(tokens, dtype=bool)
+    return ChunkScores(alignment.student_chunks_N.copy(), logps_C, dense_N, nothing, alignment.without_signal)

@@ -97,22 +97,25 @@ class Recognition:
         self.client = client
         self.measure = measure
         self.signature_N = signature_N
-        self._outages = client.outages
+        self._retries = client.retries
         self._lock = asyncio.Lock()
 
     async def after_outages(self) -> None:
-        """If the teacher was away since the last look, see whether it is the same.
+        """If a request failed since the last look, see whether the teacher is the same.
+
+        It counts as soon as it fails: before it is asked again, another model may answer the others.
 
         Raises:
             TeacherError: it is another one.
         """
+        retries = self.client.retries
         async with self._lock:
-            if self.client.outages == self._outages:
+            if self._retries >= retries:
                 return
-            outages = self.client.outages
+            retries = self.client.retries
             for found_N in await self.measure():
                 require_same(self.signature_N, found_N, self.client)
-            self._outages = outages
+            self._retries = retries
             tqdm.write("the teacher is back, and it is the same", file=sys.stderr)
 
 
