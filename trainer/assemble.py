@@ -57,6 +57,17 @@ class Assembly:
     feed: DemonstrationFeed | None = None
     written: Demonstrations | None = None
 
+    def report(self, trainer: AnyTrainer) -> None:
+        """Say what is known only after training: what became of the demonstrations that came meanwhile."""
+        if self.feed is not None:
+            self.written = self.feed.demonstrator.demonstrations()
+            print(self.written.summary())
+        cut = "demonstrations lost their end, to fit what the teacher reads"
+        if isinstance(trainer, ServedDistillationTrainer):
+            report_cuts(cut, trainer.teacher.prompts.cuts, len(self.inputs.train_rows))
+        elif isinstance(trainer, SelfDistillationTrainer) and self.feed is not None:
+            report_cuts(cut, trainer.contexts.cuts, len(self.inputs.train_rows))
+
     def trainer(self, student: PreTrainedModel) -> AnyTrainer:
         """The trainer, ready to train.
 

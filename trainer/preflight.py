@@ -179,12 +179,12 @@ async def _chat(client: TeacherClient, settings: Check) -> str:
 
 
 async def _logprobs(client: TeacherClient) -> tuple[str, str, str]:
-    """No objective of today needs them, so a server without them is only a note."""
+    """Only `--objective served` needs them, so a server without them is only a note."""
     subject = "log-probabilities"
     try:
         return OK, subject, f"the {await client.max_logprobs()} likeliest tokens per position (vLLM: --max-logprobs)"
     except TeacherError as error:
-        return NOTE, subject, f"not to be had; only scoring by this teacher would need them. {error}"
+        return NOTE, subject, f"not to be had; `--objective served` needs them. {error}"
 
 
 def _environment() -> Finding:

@@ -101,9 +101,7 @@ class Run:
         self.score("before", trainer)
         with self.stage("train"):
             self.optimize(trainer)
-        if assembly.feed is not None:
-            assembly.written = assembly.feed.demonstrator.demonstrations()
-            print(assembly.written.summary())
+        assembly.report(trainer)
         if assembly.written is not None:
             self.count(assembly.written)
         self.score("after", trainer)

@@ -14,6 +14,7 @@ from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
 from trainer.errors import TeacherError
 from trainer.teachers import client as client_module
+from trainer.teachers import scorer
 from trainer.teachers.alignment import NoSignal
 from trainer.teachers.background import Background
 from trainer.teachers.cache import ScoreCache
@@ -134,6 +135,15 @@ def test_after_an_outage_the_same_teacher_goes_on_and_another_one_is_refused(tok
         assert "the teacher is back, and it is the same" in capsys.readouterr().err
         fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
         fake.faults = [Fault(503, "restarting")]
+        with pytest.raises(TeacherError, match="not the one that this run began with"):
+            teacher.request(0, [7, 9]).result()
+
+
+def test_a_teacher_that_was_exchanged_while_it_was_not_asked_is_refused(tokenizer, monkeypatch):
+    monkeypatch.setattr(scorer, "RESTART_SECONDS", 0.0)
+    with FakeTeacher(tokenizer=tokenizer) as fake, served(fake) as teacher:
+        teacher.request(0, [7, 8]).result()
+        fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
         with pytest.raises(TeacherError, match="not the one that this run began with"):
             teacher.request(0, [7, 9]).result()
 

@@ -120,7 +120,7 @@ class TeacherClient:
 
     Attributes:
         retries: Tries beyond the first of a request, all requests together; only grows.
-        outages: Requests that met a connection failure, a broken answer or a 5xx and then succeeded; only grows.
+        outages: Tries that met a connection failure, a broken answer or a 5xx, counted when they fail; only grows.
             Where it has grown, a teacher may have been restarted, with another model perhaps.
 
     Raises:
@@ -360,7 +360,6 @@ class TeacherClient:
                 answer = await retrying(attempt)
             except Failure as failure:
                 raise self._explained(failure, attempts.failed_at) from failure
-        self.outages += attempts.met_outage
         return answer
 
     async def _by_sdk(self, method: str, url: str, body: dict[str, Any] | None = None, kind: type = object) -> Any:
@@ -392,6 +391,7 @@ class TeacherClient:
 
     def _notice(self, attempts: Attempts) -> None:
         self.retries += 1
+        self.outages += attempts.failure is not None and attempts.failure.is_outage
         now = time.monotonic()
         if now - self._last_notices.get(attempts.moves, float("-inf")) < SECONDS_BETWEEN_NOTICES:
             return

@@ -66,7 +66,6 @@ class Attempts:
     Attributes:
         failure: The last one, None before; `failed_at` is the base URL that it came from.
         moves: Whether the next try goes to another replica, at once.
-        met_outage: Whether a server failed on the way.
     """
 
     def __init__(self, replicas: Replicas, patience: float, backoff: Callable[[RetryCallState], float]):
@@ -76,7 +75,6 @@ class Attempts:
         self.failure: Failure | None = None
         self.failed_at = ""
         self.moves = False
-        self.met_outage = False
         self._failed: set[Replica] = set()
         self._waiting_since: float | None = None
 
@@ -126,7 +124,6 @@ class Attempts:
         except Failure as failure:
             self._failed.add(replica)
             self.failure, self.failed_at = failure, replica.base_url
-            self.met_outage |= failure.is_outage
             raise
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -21,6 +22,7 @@ from trainer.teachers.routes import ByteRoute, ChunkScores, TokenRoute
 from trainer.teachers.scores import TokenScores
 
 View = TokenScores | ChunkScores
+RESTART_SECONDS = 20.0  # no vLLM loads another model in less
 CUT = 0.9  # of a demonstration's length: what is kept at least of it in each attempt to make it fit
 
 
@@ -97,26 +99,31 @@ class Recognition:
         self.client = client
         self.measure = measure
         self.signature_N = signature_N
-        self._retries = client.retries
+        self._outages = client.outages
+        self._answered_at = time.monotonic()
         self._lock = asyncio.Lock()
 
-    async def after_outages(self) -> None:
-        """If a request failed since the last look, see whether the teacher is the same.
+    async def check(self) -> None:
+        """If the teacher may have been exchanged before it gave the present answer, see whether it is the same.
 
-        It counts as soon as it fails: before it is asked again, another model may answer the others.
+        It may have been where a request failed since the last look, though others were answered: that counts as soon as
+        it fails. Or where it was not asked for so long that it may have been restarted unseen.
 
         Raises:
             TeacherError: it is another one.
         """
-        retries = self.client.retries
+        now = time.monotonic()
+        unseen, self._answered_at = now - self._answered_at > RESTART_SECONDS, now
+        outages = self.client.outages
         async with self._lock:
-            if self._retries >= retries:
+            if self._outages >= outages and not unseen:
                 return
-            retries = self.client.retries
+            outages = self.client.outages
             for found_N in await self.measure():
                 require_same(self.signature_N, found_N, self.client)
-            self._retries = retries
-            tqdm.write("the teacher is back, and it is the same", file=sys.stderr)
+            if outages > self._outages:
+                tqdm.write("the teacher is back, and it is the same", file=sys.stderr)
+            self._outages = outages
 
 
 def require_same(signature_N: np.ndarray, found_N: np.ndarray, client: TeacherClient) -> None:
@@ -200,7 +207,7 @@ class ServedTeacher:
             return known
         self._require_room(len(prompt_ids) + len(completion_ids))
         scores = await self.client.score(prompt_ids, completion_ids, top_k=self.top_k, with_texts=with_texts)
-        await self.recognition.after_outages()
+        await self.recognition.check()
         self.watch.look(scores)
         if self.cache:
             self.cache.put(key, scores)
