@@ -60,6 +60,7 @@ class Assembly:
     def report(self, trainer: AnyTrainer) -> None:
         """Say what is known only after training: what became of the demonstrations that came meanwhile."""
         if self.feed is not None:
+            self.feed.demonstrator.require_usable()
             self.written = self.feed.demonstrator.demonstrations()
             print(self.written.summary())
         cut = "demonstrations lost their end, to fit what the teacher reads"

@@ -119,7 +119,7 @@ class Train(ServedTeacher, Student):
     demonstrations: str = option(
         "auto",
         "golden: each row's golden response; teacher: written by the served teacher; "
-        "auto: teacher when a teacher URL is given, else golden",
+        "auto: for sdft teacher when a teacher URL is given, else golden",
         choices=("auto", "golden", "teacher"),
     )
     rollouts: str = option(

@@ -83,6 +83,7 @@ class Demonstrator:
         self.journal = journal
         self.temperature = temperature
         self.answers: dict[int, ChatAnswer | None] = {}
+        self._found_usable = False
 
     async def text(self, number: int) -> str | None:
         """The demonstration of a row; None where there is no usable one.
@@ -96,13 +97,16 @@ class Demonstrator:
         if answer is not None and not known:
             self.journal.add(str(number), dataclasses.asdict(answer))
         self.answers[number] = answer
-        if len(self.answers) == min(len(self.rows), self.settings.num_prompts_per_batch):
+        self._found_usable |= reason_to_reject(answer, self.rows[number]) is None
+        if not self._found_usable and len(self.answers) >= min(len(self.rows), self.settings.num_prompts_per_batch):
             self.require_usable()
         return usable_text(self.rows[number], answer)
 
     def demonstrations(self) -> Demonstrations:
-        """Those of the rows that were asked so far, in the order of their answers."""
-        return _choose([self.rows[number] for number in self.answers], list(self.answers.values()))
+        """Those of all rows that were answered so far, by earlier runs of the journal too."""
+        earlier = {int(key): ChatAnswer(**answer) for key, answer in [*self.journal.records.items()]}
+        answers = earlier | dict([*self.answers.items()])
+        return _choose([self.rows[number] for number in answers], list(answers.values()))
 
     def require_usable(self) -> None:
         """Raise TeacherError if the teacher wrote not one usable text so far."""

@@ -1,6 +1,7 @@
 """What a training run is made of before anything expensive happens: settings that are settled, data, arguments."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def who_demonstrates(settings: Train) -> str:
         what = "demonstrations by the teacher" if chosen == "teacher" else "scores of the served teacher"
         raise UsageError(
             f"--objective {settings.objective} with {what} needs its URL: `train http://localhost:8000 …`."
+        )
+    if chosen == "teacher" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "found several processes, and the teacher's demonstrations are written by one. Write them first, e.g. "
+            "`python -m trainer generate --prompts FILE`, and train with --demonstrations golden."
         )
     return chosen
 

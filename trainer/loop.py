@@ -252,7 +252,7 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
 
     def _wait_for_any(self, requests: Sequence[Future[Any]]) -> None:
         """Until one of the requests is answered. A stop that is asked for meanwhile takes effect."""
-        while not wait(requests, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED).done:
+        while requests and not wait(requests, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED).done:
             self._stop_if_asked()
 
     def _states(self, model: Any, part: list[Rollout], prompts: list[list[int]]) -> Tensor:

@@ -26,6 +26,7 @@ from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_dive
 from trainer.rollout import Rollout, evaluating
 from trainer.scoring import head_of
 from trainer.served_losses import ChunkTargets, SupportTargets, chunk_policy_gradient, support_divergence
+from trainer.teachers.alignment import NoSignal
 from trainer.teachers.routes import ChunkScores
 from trainer.teachers.scorer import ServedTeacher, View
 from trainer.teachers.scores import TokenScores
@@ -59,6 +60,8 @@ class ServedDistillationTrainer(DistillationTrainer):
         self.clip = clip
         self.anchor_weight = anchor
         self.anchor: Any = None
+        self._lost: Counter[NoSignal] = Counter()  # tokens of the step without signal, of all that were asked about
+        self._asked = 0
         self.overlap = overlap
         super().__init__(*args, **kwargs)
         if overlap:
@@ -82,6 +85,7 @@ class ServedDistillationTrainer(DistillationTrainer):
         self, rollouts: list[Rollout], groups: list[list[int]]
     ) -> Iterator[tuple[list[int], Callable[[], list[View]]]]:
         """The views are those of the group's rollouts, waited for when they are called for; see `_take_group`."""
+        self._lost, self._asked = Counter(), 0
         self._seconds["waiting"] += 0.0  # so that a step without any tells so
         requests = {index: self._request(rollouts[index]) for group in reversed(groups) for index in reversed(group)}
         if not self.overlap:
@@ -160,13 +164,17 @@ class ServedDistillationTrainer(DistillationTrainer):
         return loss
 
     def _count_signal(self, chunks: list[ChunkScores]) -> None:
-        """Of every micro-batch, the share of its tokens that the teacher tells something of, and why not of others."""
-        lost = sum((each.without_signal for each in chunks), Counter())
-        tokens = max(sum(len(each.chunks_N) for each in chunks), 1)
-        metrics = self._metrics["train"]
-        metrics["signal/share"].append(1 - lost.total() / tokens)
-        for reason, count in lost.items():
-            metrics[f"signal/without_{reason}"].append(count)
+        self._lost += sum((each.without_signal for each in chunks), Counter())
+        self._asked += sum(len(each.chunks_N) for each in chunks)
+
+    def _record_metrics(self, statistics: TokenStatistics) -> None:
+        """Also the share of this process's tokens that the teacher tells something of, and why not of the others."""
+        super()._record_metrics(statistics)
+        if self._asked:
+            metrics = self._metrics["train"]
+            metrics["signal/share"].append(1 - self._lost.total() / self._asked)
+            for reason in NoSignal:
+                metrics[f"signal/without_{reason}"].append(self._lost[reason])
 
 
 def _take_group(left: list[list[int]], requests: dict[int, Future[View]]) -> list[int]:

@@ -96,6 +96,7 @@ class Scoring:
             max_model_len=self.identity.max_model_len,
             cache=open_cache(settings, signature_N),
         )
+        await teacher.prompts.require_room()
         await self._require_sense(teacher)
         identity = dataclasses.replace(
             self.identity, tokenizer_route=comparison.route, tokenizer_evidence=comparison.evidence
@@ -165,7 +166,7 @@ class Scoring:
 
     async def _recognised(self, teacher: ServedTeacher, row: Row) -> np.ndarray:
         """Log-probabilities [N] of a golden response behind the prompt that shows it; none where both don't fit."""
-        prompt = await teacher.prompts.rendered(row, row.golden_response)
+        prompt, _ = await teacher.prompts.rendered(row, row.golden_response)
         response = (await self.line.client.tokenize(row.golden_response or "")).ids
         window = self.identity.max_model_len
         if not response or (window is not None and len(prompt) + len(response) >= window):

@@ -93,7 +93,7 @@ def test_after_each_kind_of_fault_a_run_goes_on_to_the_same_bits(finish, proxy, 
     assert proxy.met == kinds
     assert_same(training, undisturbed)
     assert f"waiting for the teacher at {proxy.url} (" in training.said
-    assert "the teacher is back, and it is the same" in training.said
+    assert "the teacher answers again, and is the same" in training.said
 
 
 def test_a_sixth_of_all_requests_may_fail(finish, proxy, epoch, undisturbed, tmp_path):
@@ -112,7 +112,7 @@ def test_a_teacher_that_is_killed_and_started_again_teaches_on(start, serve, epo
         steps_before = len(training.metrics)
     with serve(port, tmp_path / "second.log"):
         assert training.code(300) == 0, training.said
-    assert 2 <= steps_before < STEPS and "the teacher is back, and it is the same" in training.said
+    assert 2 <= steps_before < STEPS and "the teacher answers again, and is the same" in training.said
     assert_same(training, undisturbed)
 
 

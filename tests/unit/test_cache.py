@@ -88,3 +88,15 @@ def test_a_file_that_is_no_cache_and_a_folder_that_can_not_be_made_are_usage_err
         cache(tmp_path)
     with pytest.raises(UsageError, match="--teacher_cache FOLDER"):
         cache(tmp_path / "scores.sqlite" / "below a file")
+
+
+def test_a_disk_that_fails_costs_the_cache_and_not_the_run(tmp_path, capsys):
+    failing = cache(tmp_path)
+    failing.put(b"a", some_scores(1))
+    failing._database.execute("pragma max_page_count=1")
+    for number in range(20):
+        failing.put(bytes([number]), some_scores(number, tokens=500))
+    failing.close()
+    assert failing.get(b"a") is None
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "going on without it" in said[0] and "full" in said[0]

@@ -3,6 +3,7 @@ import dataclasses
 import io
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from tenacity import wait_none
 
 from trainer.config import Train
 from trainer.dataset import Row
-from trainer.demonstrations import write_demonstrations
+from trainer.demonstrations import DemonstrationFeed, Demonstrator, open_journal, write_demonstrations
 from trainer.errors import TeacherError, UsageError
+from trainer.preflight import client_for
 from trainer.progress import Progress
 from trainer.teachers import client as client_module
 from trainer.teachers.batch import row_seed, run_bounded
@@ -105,6 +107,63 @@ def test_other_rows_or_another_template_are_asked_anew(tmp_path: Path):
 def test_not_one_usable_row_is_a_teacher_error(tmp_path: Path):
     with FakeTeacher(lambda body: "") as teacher, pytest.raises(TeacherError, match="any of 2 rows"):
         write_demonstrations([row(0, None), row(1, None)], settings(teacher.url), tmp_path / "j")
+
+
+def feeding(
+    teacher: FakeTeacher, rows: list[Row], path: Path, work: Callable[[DemonstrationFeed], Any], ahead: int = 3
+):
+    """What `work` makes of a feed of the rows, for steps of four prompts."""
+
+    async def within() -> Any:
+        wanted = settings(teacher.url, num_prompts_per_batch=4, teacher_patience=0.05)
+        async with client_for(wanted) as client:
+            with open_journal(path, rows, wanted) as journal:
+                feed = DemonstrationFeed(Demonstrator(client, rows, wanted, journal), ahead=ahead, at_once=2)
+                return await work(feed)
+
+    return asyncio.run(within())
+
+
+def test_a_feed_asks_ahead_in_the_order_of_training_and_no_further(tmp_path: Path):
+    rows, order = [row(n, golden=None) for n in range(12)], [5, 3, 5, 0, 7, 1, 2]
+
+    async def work(feed: DemonstrationFeed) -> list[str | None]:
+        await feed.follow(order)
+        return [await feed.text(5), await feed.text(3)]
+
+    with FakeTeacher() as teacher:
+        texts = feeding(teacher, rows, tmp_path / "j", work)
+    asked = [request.body["messages"][0]["content"] for request in teacher.chats]
+    assert set(asked) <= {f"Question {n}?" for n in (5, 3, 0, 7, 1)} and asked[0] == "Question 5?"
+    with FakeTeacher() as teacher:
+        expected = write_demonstrations(rows, settings(teacher.url), tmp_path / "all").texts
+    assert texts == [expected[5], expected[3]]
+
+
+def test_a_row_whose_request_failed_ahead_of_its_need_is_asked_for_again(tmp_path: Path):
+    async def work(feed: DemonstrationFeed) -> str | None:
+        teacher.faults = [Fault(500, "away") for _ in range(40)]
+        await feed.follow([0])
+        await asyncio.sleep(0.5)
+        teacher.faults = []
+        return await feed.text(0)
+
+    with FakeTeacher() as teacher:
+        assert feeding(teacher, [row(0)], tmp_path / "j", work)
+
+
+def test_a_feed_ends_where_a_step_of_answers_has_none_that_is_usable_whoever_answers_last(tmp_path: Path):
+    def slow(body: dict[str, Any]) -> str:
+        time.sleep(0.3 if "Question 1?" in body["messages"][0]["content"] else 0)
+        return ""
+
+    async def work(feed: DemonstrationFeed) -> None:
+        await feed.follow(range(12))
+        for number in range(8):
+            await feed.text(number)
+
+    with FakeTeacher(slow) as teacher, pytest.raises(TeacherError, match="no usable demonstration"):
+        feeding(teacher, [row(n, golden=None) for n in range(12)], tmp_path / "j", work)
 
 
 def test_no_teacher_url_is_a_usage_error(tmp_path: Path):

@@ -132,7 +132,7 @@ def test_after_an_outage_the_same_teacher_goes_on_and_another_one_is_refused(tok
     with FakeTeacher(tokenizer=tokenizer) as fake, served(fake) as teacher:
         fake.faults = [Fault(503, "restarting")]
         teacher.request(0, [7, 8]).result()
-        assert "the teacher is back, and it is the same" in capsys.readouterr().err
+        assert "the teacher answers again, and is the same" in capsys.readouterr().err
         fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
         fake.faults = [Fault(503, "restarting")]
         with pytest.raises(TeacherError, match="not the one that this run began with"):
@@ -201,7 +201,7 @@ def test_the_dense_term_gives_the_teachers_distribution_where_both_have_one_toke
         with served(fake) as teacher:
             scores = teacher.request(0, completion).result()
     np.testing.assert_allclose(view.logps_C, scores.sampled_logps_N, rtol=1e-6)
-    assert view.dense_N.sum() > (0.6 if local else 0.2) * len(completion)
+    assert view.dense_N.sum() > (0.4 if local else 0.2) * len(completion)
     assert ((view.chunks_N >= 0) | view.dense_N).all()
     for n in np.flatnonzero(view.dense_N):
         assert completion[n] in view.dense.token_ids_NK[n]
@@ -223,7 +223,9 @@ def test_completions_that_can_not_be_read_get_no_signal_and_are_counted(tokenize
 def test_what_precedes_the_first_byte_that_is_no_text_is_scored_and_dense_tells_what_should_have_come(tokenizer, llama):
     start, stray = tokenizer.encode("Action: go", add_special_tokens=False), tokenizer.encode("東")[0]
     completion = [*start, stray, *start]
-    with FakeTeacher(tokenizer=llama) as fake:
+    wanted = llama.encode(" the", add_special_tokens=False)[0]
+    score = lambda ids, top_k: [{own: -7.0, wanted: -0.01} for own in ids]  # noqa: E731
+    with FakeTeacher(tokenizer=llama, score=score) as fake:
         with served(fake, route_of=by_bytes(tokenizer, llama)) as teacher:
             sampled = teacher.request(0, completion).result()
         with served(fake, route_of=by_bytes(tokenizer, llama, dense=True, vocabulary=Vocabulary(llama))) as teacher:
@@ -233,6 +235,7 @@ def test_what_precedes_the_first_byte_that_is_no_text_is_scored_and_dense_tells_
     assert sampled.without_signal == {NoSignal.INVALID: lost}
     assert dense.dense_N[len(start)] and not dense.dense_N[len(start) + 1 :].any()
     assert dense.without_signal[NoSignal.INVALID] == lost - 1
+    assert dense.dense.token_ids_NK[len(start)][0] == tokenizer.encode(" the", add_special_tokens=False)[0]
     assert stray not in dense.dense.token_ids_NK[len(start)]
 
 

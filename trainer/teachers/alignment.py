@@ -26,6 +26,7 @@ class NoSignal(StrEnum):
     END: it ends the turn, and the teacher's end of turn was not scored.
     INVALID: its completion is no valid UTF-8 from this token, or one before it, on.
     CHANGED: the teacher's tokenizer makes another text of the completion.
+    LONG: its completion, in the teacher's tokens, does not fit the teacher's context.
     UNKNOWN: it stands within a token of the teacher's whose likely continuations are not known in the student's tokens.
     """
 
@@ -34,6 +35,7 @@ class NoSignal(StrEnum):
     END = "end_of_turn"
     INVALID = "invalid_utf8"
     CHANGED = "text_changed"
+    LONG = "too_long"
     UNKNOWN = "unknown_continuation"
 
 

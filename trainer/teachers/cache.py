@@ -7,11 +7,14 @@ import hashlib
 import io
 import json
 import sqlite3
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from trainer.errors import UsageError
 from trainer.teachers.scores import TokenScores
@@ -43,6 +46,7 @@ class ScoreCache:
     def __init__(self, folder: Path, name: str, signature_N: np.ndarray, tolerance: float, max_bytes: int = MAX_BYTES):
         self.path = folder / FILE_NAME
         self.max_bytes = max_bytes
+        self._failed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # The thread that opens it is not the one that asks.
@@ -62,22 +66,37 @@ class ScoreCache:
 
     def get(self, key: bytes) -> TokenScores | None:
         """The scores, None where they are not known."""
-        row = self._database.execute("select value from scores where key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        self._database.execute("update scores set used = ? where key = ?", (time.time(), key))
-        return _unpacked(row[0])
+        with self._optional():
+            row = self._database.execute("select value from scores where key = ?", (key,)).fetchone()
+            if row is not None:
+                self._database.execute("update scores set used = ? where key = ?", (time.time(), key))
+                return _unpacked(row[0])
+        return None
 
     def put(self, key: bytes, scores: TokenScores) -> None:
         """Keep the scores, and make room where they are too many by now."""
+        with self._optional():
+            self._keep(key, scores)
+
+    def close(self) -> None:
+        self._database.close()
+
+    @contextmanager
+    def _optional(self) -> Iterator[None]:
+        """A disk that is full, say, costs the cache and not the run; it is said once."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not self._failed:
+                tqdm.write(f"the score cache {self.path} fails ({error}); going on without it", file=sys.stderr)
+            self._failed = True
+
+    def _keep(self, key: bytes, scores: TokenScores) -> None:
         value = _packed(scores)
         self._database.execute("insert or replace into scores values (?, ?, ?)", (key, value, time.time()))
         self._bytes += len(value)
         if self._bytes > self.max_bytes:
             self._make_room()
-
-    def close(self) -> None:
-        self._database.close()
 
     def _size(self) -> int:
         return self._database.execute("select coalesce(sum(length(value)), 0) from scores").fetchone()[0]

@@ -160,6 +160,11 @@ class TeacherClient:
         )
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def disturbances(self) -> int:
+        """Outages, and replicas that answered again after one; only grows."""
+        return self.outages + sum(replica.returns for replica in self._replicas)
+
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),

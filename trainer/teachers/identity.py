@@ -27,7 +27,9 @@ PROBES = (
     *SPELLING_PROBES,
 )
 SENTINEL = "zebra"  # what an assistant says where the end of its turn is looked for
-QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris. 2 + 2 = 4."
+# Words that no model foresees, so that models which agree on what is obvious differ in it.
+QUESTION = "What is the capital of France?"
+ANSWER = "Paris. Zugzwang, 7193 pelicans; a violet umbrella (0x3fa9) hums beneath the marsh: quartz? Twelve, unless."
 
 
 class Unfit(TeacherError):
@@ -54,7 +56,7 @@ class TokenizerComparison:
 async def compare_tokenizers(
     client: TeacherClient, tokenizer: Any, texts: Sequence[str] = (), *, force_bytes: bool = False
 ) -> TokenizerComparison:
-    """Cut texts of all sorts, the student's special tokens and `texts` with both tokenizers.
+    """Cut texts of all sorts, the student's added tokens and `texts` with both tokenizers.
 
     Args:
         tokenizer: The student's, of transformers.
@@ -64,7 +66,8 @@ async def compare_tokenizers(
     Raises:
         TeacherError: the server's token strings don't give the text back, and the byte route needs them.
     """
-    probes = [*PROBES, *(f"a{token}b" for token in tokenizer.all_special_tokens), *texts]
+    added = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()})
+    probes = [*PROBES, *(f"a{token}b" for token in added), *texts]
     theirs = [(await client.tokenize(text)).ids for text in probes]
     ours = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in probes]
     differing = [n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if list(a) != list(b)]

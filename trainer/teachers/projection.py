@@ -201,7 +201,8 @@ def _candidates(
     own = whole if len(chunk.places) == 1 else None
     found: Candidates = [(own, float(np.exp(scores.sampled_logps_N[place])))]
     for id, probability in _told(scores, place, teacher_ids_M[place]):
-        written = spellings.of(teacher_tokens[id]) if id in teacher_tokens else ()
+        token = teacher_tokens.get(id, b"")
+        written = spellings.of(token) if not is_letter(token) else ()
         found.append((written if len(written) >= shortest else None, probability))
     rest = 1.0 - sum(probability for _, probability in found)
     here = [*found, ((), max(rest, 0.0))]
@@ -210,6 +211,11 @@ def _candidates(
     return [(written, probability / total) for written, probability in going_on] + [
         (written, probability * ended / total) for written, probability in here
     ]
+
+
+def is_letter(token: Token) -> bool:
+    """Whether a token is a single letter: the begin of a word that the student may write in longer pieces."""
+    return isinstance(token, bytes) and len(token) == 1 and token.isalpha()
 
 
 def _told(scores: TokenScores, place: int, besides: int) -> list[tuple[int, float]]:

@@ -23,12 +23,14 @@ class Replica:
     Attributes:
         in_flight: Requests sent and not answered.
         failures: In a row; those of requests that were under way together count once.
+        returns: How often it answered again after failures.
         failed_at, rests_until: Monotonic seconds.
     """
 
     base_url: str
     in_flight: int = 0
     failures: int = 0
+    returns: int = 0
     failed_at: float = float("-inf")
     rests_until: float = float("-inf")
 
@@ -158,5 +160,6 @@ def _rest(replica: Replica, began: float, retry_after: float) -> None:
 
 
 def _restore(replica: Replica) -> None:
+    replica.returns += replica.failures > 0
     replica.failures = 0
     replica.rests_until = float("-inf")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainer.errors import TeacherError
 from trainer.teachers.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text, scorable_tokens
 from trainer.teachers.client import TeacherClient, Tokenized
 from trainer.teachers.projection import Spellings, project, tokens_of_answer
@@ -16,6 +17,10 @@ from trainer.teachers.scores import TokenScores
 from trainer.teachers.token_bytes import END, Spelling, Token, Vocabulary, fitted
 
 Ask = Callable[[Sequence[int], Sequence[int], bool], Awaitable[TokenScores]]
+
+
+class TooLong(TeacherError):
+    """A prompt and a completion that together do not fit the teacher's context."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ class ByteRoute:
             ids, tokens = [*ids, self.end_id], [*tokens, END]
         if not ids:
             return unscored(len(completion_ids), NoSignal.INCOMPLETE)
-        scores = await self.ask(prompt_ids, ids, self.spellings is not None and self.vocabulary is None)
+        try:
+            scores = await self.ask(prompt_ids, ids, self.spellings is not None and self.vocabulary is None)
+        except TooLong:  # in the teacher's tokens, of which no one could know the number beforehand
+            return unscored(len(completion_ids), NoSignal.LONG)
         alignment = align(student, tokens)
         view = self._view(completion_ids[: len(student)], alignment, ids, scores, cut, replaced=cut_off)
         return lengthened(view, len(completion_ids)) if cut_off else view

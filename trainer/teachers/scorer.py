@@ -18,7 +18,7 @@ from trainer.teachers import sanity
 from trainer.teachers.background import Background
 from trainer.teachers.cache import ScoreCache
 from trainer.teachers.client import TeacherClient
-from trainer.teachers.routes import ByteRoute, ChunkScores, TokenRoute
+from trainer.teachers.routes import ByteRoute, ChunkScores, TokenRoute, TooLong
 from trainer.teachers.scores import TokenScores
 
 View = TokenScores | ChunkScores
@@ -55,16 +55,28 @@ class TeacherPrompts:
         self.template = template
         self.enable_thinking = enable_thinking
         self.cuts = 0
-        self._rendered: dict[int, list[int]] = {}
+        self._rendered: dict[int, asyncio.Task[list[int]]] = {}
 
     async def ids(self, number: int) -> list[int]:
         """The prompt of a row with its demonstration, in the teacher's tokens; see `rendered`."""
-        if number not in self._rendered:
-            self._rendered[number] = await self.rendered(self.rows[number], await self.demonstration(number))
-        return self._rendered[number]
+        known = self._rendered.get(number)
+        if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
+            known = self._rendered[number] = asyncio.create_task(self._demonstrated(number))
+        return await asyncio.shield(known)
 
-    async def rendered(self, row: Row, text: str | None) -> list[int]:
-        """A row's prompt with a demonstration, of which the end is left out as far as it has to be.
+    async def _demonstrated(self, number: int) -> list[int]:
+        text = await self.demonstration(number)
+        ids, was_cut = await self.rendered(self.rows[number], text)
+        self.cuts += was_cut
+        return ids
+
+    async def require_room(self) -> None:
+        """Raise TeacherError unless each row's prompt fits the teacher's context without a demonstration."""
+        if self.room is not None:
+            await asyncio.gather(*(self.rendered(row, None) for row in self.rows))
+
+    async def rendered(self, row: Row, text: str | None) -> tuple[list[int], bool]:
+        """A row's prompt with a demonstration, of which the end is left out as far as it has to be, and whether it was.
 
         Raises:
             TeacherError: the prompt does not fit the teacher's context, even without a demonstration.
@@ -74,8 +86,7 @@ class TeacherPrompts:
             messages = with_demonstration(row.prompt, shown, self.template) if shown else row.prompt
             rendered = await self.client.render(messages, enable_thinking=self.enable_thinking)
             if self.room is None or len(rendered.ids) <= self.room:
-                self.cuts += shown != (text or "")
-                return rendered.ids
+                return rendered.ids, shown != (text or "")
             if not shown:
                 raise TeacherError(
                     f"row {row.id}: its prompt has {len(rendered.ids)} tokens in the teacher's template; the teacher's "
@@ -99,7 +110,8 @@ class Recognition:
         self.client = client
         self.measure = measure
         self.signature_N = signature_N
-        self._outages = client.outages
+        self._settled = client.disturbances
+        self._suspected = False
         self._answered_at = time.monotonic()
         self._lock = asyncio.Lock()
 
@@ -113,17 +125,18 @@ class Recognition:
             TeacherError: it is another one.
         """
         now = time.monotonic()
-        unseen, self._answered_at = now - self._answered_at > RESTART_SECONDS, now
-        outages = self.client.outages
+        self._suspected |= now - self._answered_at > RESTART_SECONDS
+        self._answered_at = now
+        disturbances = self.client.disturbances
         async with self._lock:
-            if self._outages >= outages and not unseen:
+            if self._settled >= disturbances and not self._suspected:
                 return
-            outages = self.client.outages
+            disturbances = self.client.disturbances
             for found_N in await self.measure():
                 require_same(self.signature_N, found_N, self.client)
-            if outages > self._outages:
-                tqdm.write("the teacher is back, and it is the same", file=sys.stderr)
-            self._outages = outages
+            if disturbances > self._settled:
+                tqdm.write("the teacher answers again, and is the same", file=sys.stderr)
+            self._settled, self._suspected = disturbances, False
 
 
 def require_same(signature_N: np.ndarray, found_N: np.ndarray, client: TeacherClient) -> None:
@@ -204,6 +217,7 @@ class ServedTeacher:
         key = self.cache.key(prompt_ids, completion_ids, self.top_k, with_texts) if self.cache else b""
         known = self.cache.get(key) if self.cache else None
         if known is not None:
+            self.watch.look(known)
             return known
         self._require_room(len(prompt_ids) + len(completion_ids))
         scores = await self.client.score(prompt_ids, completion_ids, top_k=self.top_k, with_texts=with_texts)
@@ -215,7 +229,7 @@ class ServedTeacher:
 
     def _require_room(self, tokens: int) -> None:
         if self.max_model_len is not None and tokens >= self.max_model_len:
-            raise TeacherError(
+            raise TooLong(
                 f"a prompt and its completion have {tokens} tokens of the teacher's, and its context "
                 f"{self.max_model_len}, one of which it writes itself. Lower --max_prompt_length or "
                 f"--max_completion_length, or start vLLM with `--max-model-len {tokens + 1}` or more."
