@@ -14,6 +14,7 @@ Shapes: N student tokens of a completion, M teacher tokens of it, K likeliest to
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from trainer.teachers.alignment import Alignment
 from trainer.teachers.scores import TokenScores
 from trainer.teachers.token_bytes import END, Spelling, Token, Vocabulary
 
+OPEN = -1  # in place of the student's tokens where they depend on what follows
 UNLIKELY = 1e-7  # a probability; float32 knows no smaller rest of 1
 KNOWN = 0.9  # share of the teacher's probability that has to be known in the student's tokens
 _CLEANED_UP = re.compile(r"[.?!,']")
@@ -74,10 +76,14 @@ class Spellings:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.vocabulary = vocabulary
+        self._sorted = sorted(token for token in vocabulary.id_of if isinstance(token, bytes))
         self._known: dict[Token, tuple[int, ...]] = {}
 
     def of(self, token: Token) -> tuple[int, ...]:
-        """The student's tokens of the same bytes; none where it can't write them, as parts of characters may be."""
+        """The student's tokens of the same bytes; none where it can't write them, as parts of characters may be.
+
+        Where several of them at the end may become one with what follows (`":` before ` "`), `OPEN` stands for them.
+        """
         if token not in self._known:
             self._known[token] = self._written(token)
         return self._known[token]
@@ -88,6 +94,8 @@ class Spellings:
         for count, id in enumerate(ids):
             if size <= 0:
                 return ids[count:] if size == 0 else None
+            if id == OPEN:
+                return None
             size -= len(self.vocabulary.by_id[id])  # type: ignore
         return None
 
@@ -100,7 +108,17 @@ class Spellings:
             ids = self._tokenizer.encode(token.decode(), add_special_tokens=False).ids
         except UnicodeDecodeError:
             return ()
-        return tuple(ids) if self.vocabulary.tokens(ids) and self._spells(ids, token) else ()
+        if not self._spells(ids, token):
+            return ()
+        for begin in range(len(ids) - 1):
+            if self._may_go_on(b"".join(self.vocabulary.tokens(ids[begin:]))):  # type: ignore
+                return (*ids[:begin], OPEN)
+        return tuple(ids)
+
+    def _may_go_on(self, text: bytes) -> bool:
+        """Whether one of the student's tokens is longer and begins so."""
+        place = bisect_right(self._sorted, text)
+        return place < len(self._sorted) and self._sorted[place].startswith(text)
 
     def _spells(self, ids: list[int], token: bytes) -> bool:
         tokens = self.vocabulary.tokens(ids)
@@ -252,7 +270,7 @@ def _following(candidates: Candidates, begun: tuple[int, ...]) -> dict[int, floa
     """
     step, unknown, rest, following = len(begun), 0.0, 0.0, {}
     for written, probability in candidates:
-        if written is None:
+        if written is None or (written[:step] == begun and written[step : step + 1] == (OPEN,)):
             unknown += probability
         elif written[:step] == begun and len(written) > step:
             following[written[step]] = following.get(written[step], 0.0) + probability
