@@ -7,8 +7,8 @@ the student's is known where the chunk is one token on both sides. Elsewhere the
 may write a longer token that begins so.
 
 That the teacher cut its text at the begin of a chunk is due to what the student wrote behind it. Before it was written
-the token before might as well have gone on: " " as " the". So its longer candidates are possible there, too, and the
-teacher's distribution at the cut has only the weight of the token that ended there.
+the tokens before might as well have been a longer one: " " the begin of " the". So longer candidates are possible
+there, too, and the teacher's distribution at the cut has only the weight of the tokens that stand there.
 
 Shapes: N student tokens of a completion, M teacher tokens of it, K likeliest tokens.
 """
@@ -26,6 +26,8 @@ from trainer.teachers.alignment import Alignment
 from trainer.teachers.scores import TokenScores
 from trainer.teachers.token_bytes import END, Spelling, Token, Vocabulary
 
+LOOK_BACK = 4  # tokens of the teacher's that may have been one longer token instead
+IMPOSSIBLE = 1e-30  # a weight that counts as none beside any other
 OPEN = -1  # in place of the student's tokens where they depend on what follows
 UNLIKELY = 1e-7  # a probability; float32 knows no smaller rest of 1
 KNOWN = 0.9  # share of the teacher's probability that has to be known in the student's tokens
@@ -161,7 +163,7 @@ def project(
         teacher_tokens: `tokens_of_answer`, or `Vocabulary.by_id` of the teacher's tokenizer.
         replaced: Whether the last token of the teacher's stands for another one of the student's, which it can't write.
     """
-    count, width = len(completion_ids), 2 * scores.token_ids_NK.shape[1] + 1
+    count, width = len(completion_ids), (1 + LOOK_BACK) * scores.token_ids_NK.shape[1] + 1
     targets = TokenScores(
         np.full((count, width), -1), np.full((count, width), -np.inf, dtype=np.float32), np.zeros(count, np.float32)
     )
@@ -249,18 +251,22 @@ def _going_on(
     teacher_tokens: Mapping[int, Token],
     spellings: Spellings,
 ) -> tuple[Candidates, float]:
-    """Candidates that begin with the token at a place, without what it spells, and the probability that it ended there.
+    """Candidates that spell what the last tokens up to a place spell, and more: what is behind it, and their weights.
 
-    Before the first place is the prompt, which ends for certain.
+    The second value is the weight of the tokens that stand there, so that the text was cut behind `place`. Before the
+    first place is the prompt, which ends for certain.
     """
-    if place < 0:
-        return [], 1.0
-    here, found = teacher_tokens.get(teacher_ids_M[place]), []
-    for id, probability in _told(scores, place, teacher_ids_M[place]):
-        longer = teacher_tokens.get(id)
-        if isinstance(here, bytes) and isinstance(longer, bytes) and here and longer.startswith(here):
-            found.append((spellings.behind(len(here), longer), probability))
-    return found, max(float(np.exp(scores.sampled_logps_N[place])), UNLIKELY)
+    found, standing = [], 1.0
+    for begin in range(max(0, place + 1 - LOOK_BACK), place + 1):
+        tokens = [teacher_tokens.get(id) for id in teacher_ids_M[begin : place + 1]]
+        spelt = b"".join(token for token in tokens if isinstance(token, bytes))
+        known = bool(spelt) and all(isinstance(token, bytes) for token in tokens)
+        for id, probability in _told(scores, begin, teacher_ids_M[begin]):
+            longer = teacher_tokens.get(id)
+            if known and isinstance(longer, bytes) and len(longer) > len(spelt) and longer.startswith(spelt):
+                found.append((spellings.behind(len(spelt), longer), standing * probability))
+        standing *= float(np.exp(scores.sampled_logps_N[begin]))
+    return found, max(standing, IMPOSSIBLE)
 
 
 def _following(candidates: Candidates, begun: tuple[int, ...]) -> dict[int, float] | None:
