@@ -26,8 +26,8 @@ from trainer.runlog import RunDirectory
 from trainer.self_distillation import SelfDistillationTrainer
 from trainer.served_distillation import ServedDistillationTrainer
 from trainer.student import end_token_ids
+from trainer.teacher_setup import TeacherSetup
 from trainer.teachers.background import Line, open_line
-from trainer.teaching import Scoring
 
 JOURNAL = "demonstrations.jsonl"
 AnyTrainer = DistillationTrainer | SupervisedTrainer
@@ -136,8 +136,8 @@ class Assembly:
         settings, encoder, rows = self.settings, self.inputs.encoder, self.inputs.train_rows
         ends = end_token_ids(student, encoder.tokenizer)
         with self.stage("teacher"):
-            scoring = Scoring(line, settings, self.teacher, rows, encoder.tokenizer, ends, request)
-            teacher, self.teacher = scoring.open(self.directory)
+            setup = TeacherSetup(line, settings, self.teacher, rows, encoder.tokenizer, ends, request)
+            teacher, self.teacher = setup.open(self.directory)
         return self._make(
             ServedDistillationTrainer,
             student,

@@ -13,35 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from trl.experimental.sdft.loss_utils import add_tail_bucket, compute_divergence
 
-CHUNK_BYTES = 80 * 2**20  # of the logits of a chunk, for each of the two models
+from trainer.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
+
 MODES = ("full_logits", "topk_logits", "sampled_token")
-
-
-@dataclass(frozen=True)
-class OutputHead:
-    """How a model's last hidden state becomes logits: `softcap * tanh(scale * (h @ weight.T + bias) / softcap)`.
-
-    Args:
-        weight_VH: Projection, of any float dtype.
-        softcap: Bound of the logits (Gemma); None where the model has none.
-    """
-
-    weight_VH: Tensor
-    bias_V: Tensor | None = None
-    scale: float = 1.0
-    softcap: float | None = None
-
-    def logits(self, hidden_NH: Tensor) -> Tensor:
-        """Logits [N, V] all at once, for checks."""
-        raw_NV = self.scale * torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V)
-        return raw_NV if self.softcap is None else self.softcap * torch.tanh(raw_NV / self.softcap)
 
 
 @dataclass(frozen=True)
@@ -133,131 +112,50 @@ def chunked_divergence(
     Returns:
         A scalar `sum_n weights[n] * ratio[n] * divergence[n]`, and the statistics of each token.
     """
-    loss, statistics = _ChunkedDivergence.apply(
-        student_hidden_NH,
-        student_head.weight_VH,
-        student_head.bias_V,
-        student_head,
-        teacher_hidden_NH.detach(),
-        teacher_head,
+    precise = precise_dtype(student_hidden_NH)
+    walk = partial(
+        _walk,
+        (student_hidden_NH, Projection(student_head, precise)),
+        (teacher_hidden_NH, Projection(teacher_head, precise)),
         tokens_N,
         weights_N,
         divergence,
         rollout_logps_N if divergence.max_ratio is not None else None,
         chunk_bytes,
     )
+    loss, statistics = with_gradient(student_hidden_NH, student_head, walk)
     return loss, TokenStatistics(*statistics.unbind())
 
 
-class _ChunkedDivergence(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        student_hidden_NH: Tensor,
-        student_weight_VH: Tensor,
-        student_bias_V: Tensor | None,
-        student_head: OutputHead,
-        teacher_hidden_NH: Tensor,
-        teacher_head: OutputHead,
-        tokens_N: Tensor,
-        weights_N: Tensor,
-        divergence: Divergence,
-        rollout_logps_N: Tensor | None,
-        chunk_bytes: int,
-    ) -> tuple[Tensor, Tensor]:
-        sources = {"hidden": student_hidden_NH, "weight": student_weight_VH, "bias": student_bias_V}
-        wanted = [name for name, needed in zip(sources, ctx.needs_input_grad, strict=False) if needed]
-        precise = torch.float64 if student_hidden_NH.dtype == torch.float64 else torch.float32
-        student, teacher = Projection(student_head, precise), Projection(teacher_head, precise)
-        with torch.autocast(student_hidden_NH.device.type, enabled=False):
-            gradients = {name: torch.zeros_like(sources[name], dtype=precise) for name in wanted}
-            count, vocabulary = student_hidden_NH.shape[0], student_weight_VH.shape[0]
-            rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
-            logits = student_hidden_NH.new_empty(2, rows, vocabulary, dtype=precise)
-            compare = _Comparison(divergence, min(rows, block_rows(logits)), logits)
-            statistics = logits.new_empty(len(fields(TokenStatistics)), count)
-            for start in range(0, count, rows):
-                part = slice(start, min(start + rows, count))
-                hidden_CH = student.operand(student_hidden_NH[part])
-                student_CV, teacher_CV = logits[:, : part.stop - start]
-                student.project(hidden_CH, student_CV)
-                teacher.project(teacher.operand(teacher_hidden_NH[part]), teacher_CV)
-                rollout_C = None if rollout_logps_N is None else rollout_logps_N[part]
-                statistics[:, part] = compare.chunk(
-                    (student_CV, student_head), (teacher_CV, teacher_head), tokens_N[part], weights_N[part], rollout_C
-                )
-                student.backward(student_CV, hidden_CH, part, gradients)
-            loss = (weights_N * statistics[0] * statistics[-1]).sum()
-        ctx.gradients = [gradients.pop(name, None) for name in sources]
-        ctx.dtypes = [None if source is None else source.dtype for source in sources.values()]
-        ctx.mark_non_differentiable(statistics)
-        return loss, statistics
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("the gradient of this loss was taken before; it can't be taken a second time")
-        scaled = [
-            None if gradient is None else gradient.mul_(grad_loss).to(dtype)
-            for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
-        ]
-        ctx.gradients = None
-        return (*scaled, *[None] * 8)
-
-
-class Projection:
-    """The products with an output head, with results in the precise dtype whatever the factors have."""
-
-    def __init__(self, head: OutputHead, precise: torch.dtype):
-        weight = head.weight_VH.detach()
-        factor = factor_dtype(weight.device.type, weight.dtype, precise)
-        self.precise = precise
-        self.half = factor != precise
-        self.weight_VH = weight.to(factor)
-
-    def operand(self, hidden_CH: Tensor) -> Tensor:
-        """Hidden states in the dtype of the product."""
-        return hidden_CH.detach().to(self.weight_VH.dtype)
-
-    def project(self, hidden_CH: Tensor, out_CV: Tensor) -> None:
-        """The products of hidden states and weight, before bias, scale and cap."""
-        self._multiply(hidden_CH, self.weight_VH.t(), out_CV)
-
-    def backward(self, gradient_CV: Tensor, hidden_CH: Tensor, part: slice, into: dict[str, Tensor]) -> None:
-        """Add the gradients of hidden states, weight and bias, those of them that are wanted."""
-        factor_CV = gradient_CV.to(self.weight_VH.dtype)
-        if "hidden" in into:
-            self._multiply(factor_CV, self.weight_VH, into["hidden"][part])
-        if "weight" in into:
-            self._multiply(factor_CV.t(), hidden_CH, into["weight"], add=True)
-        if "bias" in into:
-            into["bias"] += gradient_CV.sum(0)
-
-    def _multiply(self, a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
-        if self.half:
-            multiply = partial(torch.addmm, out) if add else torch.mm
-            multiply(a, b, out_dtype=self.precise, out=out)
-        elif add:
-            out.addmm_(a, b)
-        else:
-            torch.mm(a, b, out=out)
-
-
-def factor_dtype(device: str, dtype: torch.dtype, precise: torch.dtype) -> torch.dtype:
-    """The dtype of a product's factors: bfloat16 on CUDA where weights or autocast have it, else the precise one.
-
-    CUDA multiplies bfloat16 many times faster, accumulates in float32 and returns that.
-    """
-    if device == "cuda" and torch.is_autocast_enabled("cuda"):
-        dtype = torch.get_autocast_dtype("cuda")
-    return dtype if device == "cuda" and dtype == torch.bfloat16 else precise
-
-
-def block_rows(logits: Tensor) -> int:
-    """Tokens that are compared at once: few on a CPU, so that they stay in its cache; many on a GPU."""
-    bytes_at_once = 2**26 if logits.is_cuda else 2**21
-    return max(1, bytes_at_once // (4 * logits.shape[-1]))
+def _walk(
+    student: tuple[Tensor, Projection],
+    teacher: tuple[Tensor, Projection],
+    tokens_N: Tensor,
+    weights_N: Tensor,
+    divergence: Divergence,
+    rollout_logps_N: Tensor | None,
+    chunk_bytes: int,
+    gradients: dict[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The loss and the statistics [S, N]; the gradients that are wanted are added to."""
+    (student_hidden_NH, student_head), (teacher_hidden_NH, teacher_head) = student, teacher
+    count, vocabulary = len(student_hidden_NH), len(student_head.weight_VH)
+    rows = max(1, min(count, chunk_bytes // (4 * vocabulary)))
+    logits = student_hidden_NH.new_empty(2, rows, vocabulary, dtype=student_head.precise)
+    compare = _Comparison(divergence, min(rows, block_rows(logits)), logits)
+    statistics = logits.new_empty(len(fields(TokenStatistics)), count)
+    for start in range(0, count, rows):
+        part = slice(start, min(start + rows, count))
+        hidden_CH = student_head.operand(student_hidden_NH[part])
+        student_CV, teacher_CV = logits[:, : part.stop - start]
+        student_head.project(hidden_CH, student_CV)
+        teacher_head.project(teacher_head.operand(teacher_hidden_NH[part]), teacher_CV)
+        rollout_C = None if rollout_logps_N is None else rollout_logps_N[part]
+        statistics[:, part] = compare.chunk(
+            (student_CV, student_head.head), (teacher_CV, teacher_head.head), tokens_N[part], weights_N[part], rollout_C
+        )
+        student_head.backward(student_CV, hidden_CH, part, gradients)
+    return (weights_N * statistics[0] * statistics[-1]).sum(), statistics
 
 
 class _Comparison:
@@ -303,15 +201,7 @@ class _Comparison:
 
     def _log_probabilities(self, products_CV: Tensor, head: OutputHead, out_CV: Tensor) -> Tensor | None:
         """Write log-probabilities into `out_CV`; returns the cap's slope at each logit where there is a cap."""
-        slope_CV = None
-        if head.bias_V is not None:
-            products_CV += head.bias_V.detach()
-        if head.scale != 1:
-            products_CV *= head.scale
-        if head.softcap is not None:
-            products_CV.div_(head.softcap).tanh_()
-            slope_CV = 1 - products_CV.square()
-            products_CV *= head.softcap
+        slope_CV = head.apply_(products_CV)
         if self.divergence.temperature != 1:
             products_CV /= self.divergence.temperature
         torch.log_softmax(products_CV, -1, out=out_CV)

@@ -12,8 +12,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from trainer.errors import UsageError
-from trainer.losses import OutputHead
 from trainer.microbatches import pad_right
+from trainer.output_head import OutputHead
 
 TOLERANCE = 1e-3  # of logits that are made in two ways, relative to the largest
 

@@ -9,27 +9,26 @@ Shapes: N tokens in the loss, K likeliest tokens of the teacher.
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import is_peft_model
 from torch import Tensor
 
 from trainer.loop import DistillationTrainer
-from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_divergence
+from trainer.losses import Divergence, TokenStatistics, chunked_divergence
 from trainer.rollout import Rollout, evaluating
 from trainer.scoring import head_of
-from trainer.served_losses import ChunkTargets, SupportTargets, chunk_policy_gradient, support_divergence
+from trainer.served_losses import chunk_policy_gradient, support_divergence
+from trainer.served_targets import chunk_targets, support_targets, without_first
 from trainer.teachers.alignment import NoSignal
 from trainer.teachers.routes import ChunkScores
-from trainer.teachers.scorer import ServedTeacher, View
 from trainer.teachers.scores import TokenScores
+from trainer.teachers.served import ServedTeacher, View
 
 FORWARD = Divergence()  # KL(initial student‖student)
 
@@ -124,7 +123,7 @@ class ServedDistillationTrainer(DistillationTrainer):
         views = view()
         scores = [each for each in views if isinstance(each, TokenScores)]
         if scores:
-            targets = support_targets([_without_first(each, skip) for each in scores], tokens_N, head)
+            targets = support_targets([without_first(each, skip) for each in scores], tokens_N, head)
             return support_divergence(hidden_NH, head, targets, tokens_N, weights_N, alpha, **known)
         chunks = [each for each in views if isinstance(each, ChunkScores)]
         self._count_signal(chunks)
@@ -190,59 +189,3 @@ def _take_group(left: list[list[int]], requests: dict[int, Future[View]]) -> lis
     kept = len(group) // 2
     left += [group[:kept]] if kept else []
     return group[kept:]
-
-
-def support_targets(scores: Sequence[TokenScores], tokens_N: Tensor, head: OutputHead) -> SupportTargets:
-    """What the teacher gives for the tokens of several completions, one after another.
-
-    Ids beyond the student's vocabulary, which a padded or extended head of the teacher's may have, join the tail. Where
-    no other is left the support is the sampled token.
-    """
-    device, vocabulary = head.weight_VH.device, head.weight_VH.shape[0]
-    width = max(each.token_ids_NK.shape[1] for each in scores)
-    ids_NK = np.concatenate([_widened(each.token_ids_NK, width, -1) for each in scores])
-    logps_NK = np.concatenate([_widened(each.logps_NK, width, -np.inf) for each in scores])
-    ids_NK = np.where(ids_NK < vocabulary, ids_NK, -1)
-    sampled_N = np.concatenate([each.sampled_logps_N for each in scores])
-    empty_N = (ids_NK < 0).all(1)
-    ids_NK[empty_N, 0], logps_NK[empty_N, 0] = tokens_N.cpu().numpy()[empty_N], sampled_N[empty_N]
-    return SupportTargets(
-        torch.from_numpy(ids_NK).to(device),
-        torch.from_numpy(logps_NK).to(device),
-        torch.from_numpy(sampled_N).to(device),
-    )
-
-
-def chunk_targets(chunks: Sequence[ChunkScores], skip: int, tokens_N: Tensor, head: OutputHead) -> ChunkTargets:
-    """What a teacher of another tokenizer gives for the tokens of several completions, one after another.
-
-    Args:
-        skip: First tokens of each completion that are not in the loss; a chunk that one of them is in has no signal.
-    """
-    device = head.weight_VH.device
-    before = [0, *accumulate(len(each.logps_C) for each in chunks)]
-    numbers_N = [_numbered(each.chunks_N, skip, offset) for each, offset in zip(chunks, before, strict=False)]
-    dense_N = np.concatenate([each.dense_N[skip:] for each in chunks])
-    return ChunkTargets(
-        torch.from_numpy(np.concatenate(numbers_N)).to(device),
-        torch.from_numpy(np.concatenate([each.logps_C for each in chunks])).to(device),
-        support_targets([_without_first(each.dense, skip) for each in chunks], tokens_N, head)
-        if dense_N.any()
-        else None,
-        torch.from_numpy(dense_N).to(device),
-    )
-
-
-def _numbered(chunks_N: np.ndarray, skip: int, offset: int) -> np.ndarray:
-    """The chunks behind the first `skip` tokens, counted from `offset`; -1 for what those tokens are part of."""
-    kept = chunks_N[skip:]
-    begun = chunks_N[:skip].max(initial=-1)
-    return np.where(kept > begun, kept + offset, -1)
-
-
-def _without_first(scores: TokenScores, skip: int) -> TokenScores:
-    return TokenScores(scores.token_ids_NK[skip:], scores.logps_NK[skip:], scores.sampled_logps_N[skip:])
-
-
-def _widened(values_NK: np.ndarray, width: int, fill: float) -> np.ndarray:
-    return np.pad(values_NK, ((0, 0), (0, width - values_NK.shape[1])), constant_values=fill)

@@ -20,51 +20,27 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from trainer.losses import CHUNK_BYTES, OutputHead, Projection, TokenStatistics, block_rows, importance
+from trainer.losses import TokenStatistics, importance
+from trainer.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
+from trainer.served_targets import (
+    SLACK,
+    ChunkTargets,
+    SupportTargets,
+    dense_or_certain,
+    refuse,
+    require_chunk_shapes,
+    require_chunks,
+    support_of,
+)
 
 TAIL_FLOOR = 1e-7  # probability; the teacher's float32 log-probabilities say nothing of a smaller tail
-SLACK = 1e-3  # by which rounding may bring probabilities above 1
 CREDITS = ("dpca", "uniform")
 NAN = math.nan
-
-
-@dataclass(frozen=True)
-class SupportTargets:
-    """What the served teacher gives for N tokens, as tensors on the student's device, in ids of the student.
-
-    Attributes:
-        token_ids_NK: int64, distinct tokens in any order; -1 where there is no entry.
-        logps_NK: Their log-probabilities in nats, of any float dtype; not read where there is no entry.
-        sampled_logps_N: Log-probability of the completion's own token; not read at alpha 0.
-    """
-
-    token_ids_NK: Tensor
-    logps_NK: Tensor
-    sampled_logps_N: Tensor
-
-
-@dataclass(frozen=True)
-class ChunkTargets:
-    """What a served teacher of another tokenizer gives for N tokens, cut into M chunks of equal text.
-
-    Attributes:
-        chunks_N: int64, the chunk of each student token, -1 for a token without signal. The tokens of a chunk are
-            neighbours.
-        logps_M: The teacher's log-likelihood of each chunk in nats, of any float dtype.
-        dense: Targets for the tokens that `dense_N` marks; what it says of others is not read.
-        dense_N: bool, tokens that are trained on `dense`; each is a chunk of its own, or has no chunk.
-    """
-
-    chunks_N: Tensor
-    logps_M: Tensor
-    dense: SupportTargets | None
-    dense_N: Tensor
 
 
 def support_divergence(
@@ -105,7 +81,7 @@ def support_divergence(
         ValueError: a required number of the teacher is missing, not finite or no probability, ids are repeated or
             not in the vocabulary, or shapes or alpha don't fit. The message names the token.
     """
-    outcomes = _Outcomes(targets, tokens_N, student_head.weight_VH.shape[0], alpha, _precise(student_hidden_NH))
+    outcomes = _Outcomes(targets, tokens_N, student_head.weight_VH.shape[0], alpha, precise_dtype(student_hidden_NH))
     rollout = _Rollout(tokens_N, weights_N, rollout_logps_N, max_ratio)
     return _train(student_hidden_NH, student_head, rollout, outcomes, chunk_bytes)
 
@@ -149,14 +125,10 @@ def chunk_policy_gradient(
         ValueError: a required number of the teacher is missing, not finite or no probability, the chunks are not as
             `ChunkTargets` says, or shapes or settings don't fit. The message names the token.
     """
-    vocabulary, precise = student_head.weight_VH.shape[0], _precise(student_hidden_NH)
+    vocabulary, precise = student_head.weight_VH.shape[0], precise_dtype(student_hidden_NH)
     outcomes = _ChunkOutcomes(targets, tokens_N, vocabulary, alpha, precise, credit, clip)
     rollout = _Rollout(tokens_N, weights_N, rollout_logps_N, max_ratio)
     return _train(student_hidden_NH, student_head, rollout, outcomes, chunk_bytes)
-
-
-def _precise(hidden_NH: Tensor) -> torch.dtype:
-    return torch.float64 if hidden_NH.dtype == torch.float64 else torch.float32
 
 
 @dataclass(frozen=True)
@@ -199,7 +171,7 @@ class _Outcomes:
             raise ValueError(f"expected 0 <= alpha <= 1, found {alpha}")
         self.alpha = alpha
         self.ends = range(1, len(tokens_N) + 1)
-        ids_NJ, logps_NJ = _support(targets, tokens_N, vocabulary, alpha)
+        ids_NJ, logps_NJ = support_of(targets, tokens_N, vocabulary, alpha)
         given_NJ = ids_NJ >= 0
         likeliest_N1 = ids_NJ.gather(1, logps_NJ.argmax(-1, keepdim=True))
         self.likeliest_N = likeliest_N1.squeeze(1)
@@ -241,57 +213,6 @@ def _jensen_shannon(logp_CO: Tensor, prob_CO: Tensor, student: _Student, alpha: 
     return loss_C, (1 - alpha) * inside_CO
 
 
-def _support(targets: SupportTargets, tokens_N: Tensor, vocabulary: int, alpha: float) -> tuple[Tensor, Tensor]:
-    """Ids and float64 log-probabilities of each token's support; -1 and -inf where there is no entry.
-
-    Raises:
-        ValueError: as `support_divergence`.
-    """
-    _check_support_shapes(targets, len(tokens_N))
-    ids_NJ = targets.token_ids_NK
-    logps_NJ = targets.logps_NK.double().masked_fill(ids_NJ < 0, -math.inf)
-    if alpha > 0:
-        tokens_N1, sampled_N1 = tokens_N.unsqueeze(1), targets.sampled_logps_N.double().unsqueeze(1)
-        there_N1 = (ids_NJ == tokens_N1).any(-1, keepdim=True)
-        ids_NJ = torch.cat([ids_NJ, tokens_N1.masked_fill(there_N1, -1)], 1)
-        logps_NJ = torch.cat([logps_NJ, sampled_N1.masked_fill(there_N1, -math.inf)], 1)
-        _refuse({"a finite log-probability of the sampled token": (~sampled_N1.isfinite().squeeze(1), sampled_N1)})
-    _check_support(ids_NJ, logps_NJ, targets.token_ids_NK, vocabulary)
-    return ids_NJ, logps_NJ
-
-
-def _check_support_shapes(targets: SupportTargets, count: int) -> None:
-    shapes = [tuple(x.shape) for x in (targets.token_ids_NK, targets.logps_NK, targets.sampled_logps_N)]
-    width = shapes[0][-1] if shapes[0] else 0
-    if width < 1 or shapes != [(count, width), (count, width), (count,)]:
-        raise ValueError(f"expected targets [N, K], [N, K] and [N] with N = {count} and K > 0, found {shapes}")
-
-
-def _check_support(ids_NJ: Tensor, logps_NJ: Tensor, token_ids_NK: Tensor, vocabulary: int) -> None:
-    given_NJ = ids_NJ >= 0
-    ordered_NJ = ids_NJ.sort(-1).values
-    repeated_NJ = (ordered_NJ[:, 1:] == ordered_NJ[:, :-1]) & (ordered_NJ[:, 1:] >= 0)
-    sums_N = logps_NJ.exp().sum(-1)
-    _refuse(
-        {
-            f"ids from 0 to {vocabulary - 1}, or -1": (((ids_NJ < -1) | (ids_NJ >= vocabulary)).any(-1), ids_NJ),
-            "at least one of the teacher's likeliest tokens": ((token_ids_NK < 0).all(-1), token_ids_NK),
-            "each id once": (repeated_NJ.any(-1), ids_NJ),
-            "finite log-probabilities": ((given_NJ & ~logps_NJ.isfinite()).any(-1), logps_NJ),
-            "probabilities with a sum of at most 1": (sums_N > 1 + SLACK, sums_N),
-        }
-    )
-
-
-def _refuse(faults: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Raise for the first token at which an expectation is not met; faults: (where not, what was found) of each."""
-    wrong_FN = torch.stack([wrong_N for wrong_N, _ in faults.values()])
-    if wrong_FN.any():
-        fault, token = wrong_FN.nonzero()[0].tolist()
-        expected, (_, found) = list(faults.items())[fault]
-        raise ValueError(f"token {token} of {wrong_FN.shape[1]}: expected {expected}, found {found[token].tolist()}")
-
-
 class _ChunkOutcomes(_Outcomes):
     """Advantages of the sampled tokens from chunks of text; divergences where the targets are dense.
 
@@ -310,20 +231,21 @@ class _ChunkOutcomes(_Outcomes):
     ):
         if credit not in CREDITS or not clip > 0:
             raise ValueError(f"expected a credit of {', '.join(CREDITS)} and clip > 0, found {credit!r}, {clip}")
-        _check_chunk_shapes(targets, len(tokens_N))
-        super().__init__(_dense_or_certain(targets, tokens_N), tokens_N, vocabulary, alpha, precise)
+        require_chunk_shapes(targets, len(tokens_N))
+        super().__init__(dense_or_certain(targets, tokens_N), tokens_N, vocabulary, alpha, precise)
         self.credit, self.clip = credit, clip
         self.dense_N, self.signal_N = targets.dense_N, targets.chunks_N >= 0
         values_R, self.runs_N, counts_R = targets.chunks_N.unique_consecutive(return_inverse=True, return_counts=True)
         self.counts_N = counts_R[self.runs_N]
         padded_M1 = torch.cat([targets.logps_M.double(), targets.logps_M.new_zeros(1, dtype=torch.float64)])
-        _check_chunks(targets, values_R, self.runs_N, self.counts_N)
+        require_chunks(targets, values_R, self.runs_N, self.counts_N)
         self.logps_N = padded_M1[targets.chunks_N]
         wrong_N = ~(self.logps_N.isfinite() & (self.logps_N <= SLACK)) & ~self.dense_N
-        _refuse({"a finite log-likelihood of its chunk, at most 0": (wrong_N, self.logps_N)})
+        refuse({"a finite log-likelihood of its chunk, at most 0": (wrong_N, self.logps_N)})
         self.ends = _chunk_ends(targets.chunks_N)
 
     def compare(self, part: slice, student: _Student) -> tuple[dict[str, Tensor], Tensor]:
+        """As for outcomes at dense tokens; at the others the advantage alone, in the sampled token's column."""
         seen, slopes_CO = super().compare(part, student)
         advantage_C = self._advantages(part, student.sampled_logp_C)
         clipped_C = advantage_C.clamp(-self.clip, self.clip)
@@ -349,46 +271,6 @@ class _ChunkOutcomes(_Outcomes):
         return advantage_C.masked_fill(~self.signal_N[part], 0).to(logp_C.dtype)
 
 
-def _dense_or_certain(targets: ChunkTargets, tokens_N: Tensor) -> SupportTargets:
-    """The dense targets where there are some; at other tokens a teacher that is sure of the sampled one.
-
-    That stands for no knowledge: what is computed from it is replaced. It puts the sampled token in the first column.
-    """
-    dense = targets.dense
-    if dense is None:
-        zeros_N = torch.zeros_like(tokens_N, dtype=torch.float64)
-        return SupportTargets(tokens_N.unsqueeze(1), zeros_N.unsqueeze(1), zeros_N)
-    _check_support_shapes(dense, len(tokens_N))
-    dense_N1 = targets.dense_N.unsqueeze(1)
-    ids_NK = dense.token_ids_NK.masked_fill(~dense_N1, -1)
-    ids_NK[:, 0] = torch.where(targets.dense_N, ids_NK[:, 0], tokens_N)
-    logps_NK = dense.logps_NK.masked_fill(~dense_N1, 0)
-    return SupportTargets(ids_NK, logps_NK, dense.sampled_logps_N.masked_fill(~targets.dense_N, 0))
-
-
-def _check_chunk_shapes(targets: ChunkTargets, count: int) -> None:
-    shapes = [tuple(x.shape) for x in (targets.chunks_N, targets.dense_N)]
-    if shapes != [(count,), (count,)] or targets.logps_M.dim() != 1:
-        found = [*shapes, tuple(targets.logps_M.shape)]
-        raise ValueError(f"expected chunks_N and dense_N [{count}] and logps_M [M], found {found}")
-    if targets.dense is None and targets.dense_N.any():
-        raise ValueError(f"expected dense targets for the {int(targets.dense_N.sum())} tokens that dense_N marks")
-
-
-def _check_chunks(targets: ChunkTargets, values_R: Tensor, runs_N: Tensor, counts_N: Tensor) -> None:
-    chunks_N, count = targets.chunks_N, len(targets.logps_M)
-    _refuse({f"a chunk from 0 to {count - 1}, or -1": ((chunks_N < -1) | (chunks_N >= count), chunks_N)})
-    runs_M = torch.bincount(values_R[values_R >= 0], minlength=count)
-    apart_N = torch.cat([runs_M, runs_M.new_ones(1)])[chunks_N] > 1
-    shared_N = targets.dense_N & (chunks_N >= 0) & (counts_N > 1)
-    _refuse(
-        {
-            "the tokens of its chunk to be neighbours": (apart_N, chunks_N),
-            "a dense token to be a chunk of its own": (shared_N, chunks_N),
-        }
-    )
-
-
 def _chunk_ends(chunks_N: Tensor) -> list[int]:
     """Positions at which no chunk is cut, ascending, the end among them."""
     between_N = (chunks_N[1:] != chunks_N[:-1]) | (chunks_N[1:] < 0)
@@ -399,44 +281,36 @@ def _train(
     student_hidden_NH: Tensor, head: OutputHead, rollout: _Rollout, outcomes: _Outcomes, chunk_bytes: int
 ) -> tuple[Tensor, TokenStatistics]:
     """The loss with its gradients attached, and the statistics."""
-    leaves = {"hidden": student_hidden_NH, "weight": head.weight_VH, "bias": head.bias_V}
-    wanted = {name: leaf for name, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
-    statistics, gradients = _walk(
-        student_hidden_NH, head, rollout, outcomes, chunk_bytes, wanted if torch.is_grad_enabled() else {}
-    )
-    loss = (rollout.weights_N * statistics[0] * statistics[-1]).sum()
-    loss = _KnownGradient.apply(loss, [gradients.get(name) for name in leaves], *leaves.values())
+    student = Projection(head, precise_dtype(student_hidden_NH))
+    walk = partial(_walk, student_hidden_NH, student, rollout, outcomes, chunk_bytes)
+    loss, statistics = with_gradient(student_hidden_NH, head, walk)
     return loss, TokenStatistics(*statistics.unbind())
 
 
-@torch.no_grad()
 def _walk(
     hidden_NH: Tensor,
-    head: OutputHead,
+    student: Projection,
     rollout: _Rollout,
     outcomes: _Outcomes,
     chunk_bytes: int,
-    wanted: dict[str, Tensor],
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Statistics [S, N] of all tokens and the gradients of the loss that are wanted, in the precise dtype."""
-    student = Projection(head, _precise(hidden_NH))
-    count, vocabulary = len(hidden_NH), head.weight_VH.shape[0]
-    with torch.autocast(hidden_NH.device.type, enabled=False):
-        gradients = {name: torch.zeros_like(leaf, dtype=student.precise) for name, leaf in wanted.items()}
-        statistics = hidden_NH.new_empty(len(fields(TokenStatistics)), count, dtype=student.precise)
-        parts = list(_cut(outcomes.ends, 0, count, chunk_bytes // (4 * vocabulary)))
-        logits = statistics.new_empty(_longest(parts), vocabulary)
-        blocks = [list(_cut(outcomes.ends, part.start, part.stop, block_rows(logits))) for part in parts]
-        scratch = logits.new_empty(max(map(_longest, blocks), default=0), vocabulary)
-        for part, pieces in zip(parts, blocks, strict=True):
-            hidden_CH = student.operand(hidden_NH[part])
-            logits_CV = logits[: part.stop - part.start]
-            student.project(hidden_CH, logits_CV)
-            for piece in pieces:
-                rows = slice(piece.start - part.start, piece.stop - part.start)
-                statistics[:, piece] = _turn_into_gradient(logits_CV[rows], scratch, head, rollout, outcomes, piece)
-            student.backward(logits_CV, hidden_CH, part, gradients)
-    return statistics, gradients
+    gradients: dict[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The loss and the statistics [S, N]; the gradients that are wanted are added to."""
+    count, vocabulary = len(hidden_NH), len(student.weight_VH)
+    statistics = hidden_NH.new_empty(len(fields(TokenStatistics)), count, dtype=student.precise)
+    parts = list(_cut(outcomes.ends, 0, count, chunk_bytes // (4 * vocabulary)))
+    logits = statistics.new_empty(_longest(parts), vocabulary)
+    blocks = [list(_cut(outcomes.ends, part.start, part.stop, block_rows(logits))) for part in parts]
+    scratch = logits.new_empty(max(map(_longest, blocks), default=0), vocabulary)
+    for part, pieces in zip(parts, blocks, strict=True):
+        hidden_CH = student.operand(hidden_NH[part])
+        logits_CV = logits[: part.stop - part.start]
+        student.project(hidden_CH, logits_CV)
+        for piece in pieces:
+            rows = slice(piece.start - part.start, piece.stop - part.start)
+            statistics[:, piece] = _turn_into_gradient(logits_CV[rows], scratch, student.head, rollout, outcomes, piece)
+        student.backward(logits_CV, hidden_CH, part, gradients)
+    return (rollout.weights_N * statistics[0] * statistics[-1]).sum(), statistics
 
 
 def _cut(ends: Sequence[int], start: int, stop: int, rows: int) -> Iterator[slice]:
@@ -457,7 +331,7 @@ def _turn_into_gradient(
     work_CV: Tensor, scratch: Tensor, head: OutputHead, rollout: _Rollout, outcomes: _Outcomes, part: slice
 ) -> Tensor:
     """The statistics [S, C] of a block; its products in `work_CV` are overwritten with their gradient."""
-    slope_CV = _apply_head(work_CV, head)
+    slope_CV = head.apply_(work_CV)
     logp_CV = torch.log_softmax(work_CV, -1, out=scratch[: part.stop - part.start])
     tokens_C, ids_CJ = rollout.tokens_N[part], outcomes.ids_NJ[part]
     logp_C, argmax_C, logp_CJ = _at(logp_CV, tokens_C), logp_CV.argmax(-1), logp_CV.gather(1, ids_CJ)
@@ -479,20 +353,6 @@ def _turn_into_gradient(
     return torch.stack([seen[field.name[:-2]] for field in fields(TokenStatistics)])
 
 
-def _apply_head(products_CV: Tensor, head: OutputHead) -> Tensor | None:
-    """Turn the products into logits, in place; returns the cap's slope at each logit where there is a cap."""
-    if head.bias_V is not None:
-        products_CV += head.bias_V.detach()
-    if head.scale != 1:
-        products_CV *= head.scale
-    if head.softcap is None:
-        return None
-    products_CV.div_(head.softcap).tanh_()
-    slope_CV = 1 - products_CV.square()
-    products_CV *= head.softcap
-    return slope_CV
-
-
 def _at(values_CV: Tensor, tokens_C: Tensor) -> Tensor:
     return values_CV.gather(1, tokens_C.unsqueeze(1)).squeeze(1)
 
@@ -508,25 +368,3 @@ def _tail(logp_CV: Tensor, ids_CJ: Tensor, rest_CV: Tensor) -> tuple[Tensor, Ten
     torch.sub(logp_CV, peak_C1, out=rest_CV).exp_()
     mass_C1 = rest_CV.sum(-1, keepdim=True)
     return peak_C1 + mass_C1.log(), mass_C1.clamp(min=1)  # the peak's own share is 1
-
-
-class _KnownGradient(torch.autograd.Function):
-    """A scalar whose gradients for its leaves were taken before."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor | None], *leaves: Tensor | None) -> Tensor:
-        ctx.gradients = gradients
-        ctx.dtypes = [None if leaf is None else leaf.dtype for leaf in leaves]
-        return loss.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("the gradient of this loss was taken before; it can't be taken a second time")
-        scaled = [
-            None if gradient is None else gradient.mul_(grad_loss).to(dtype)
-            for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
-        ]
-        ctx.gradients = None
-        return (None, None, *scaled)

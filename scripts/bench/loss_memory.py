@@ -106,7 +106,8 @@ Loss = Callable[[Inputs, float], Tensor]
 
 def ours() -> Loss:
     """`trainer.losses.chunked_divergence`, each token weighing 1/T."""
-    from trainer.losses import Divergence, OutputHead, chunked_divergence
+    from trainer.losses import Divergence, chunked_divergence
+    from trainer.output_head import OutputHead
 
     def loss(x: Inputs, alpha: float) -> Tensor:
         weights_T = torch.full(x.tokens_T.shape, 1 / len(x.tokens_T), device=x.tokens_T.device)

@@ -31,7 +31,6 @@ import argparse
 import asyncio
 import json
 import math
-import multiprocessing
 import os
 import statistics
 import subprocess
@@ -55,6 +54,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import record  # noqa: E402
 import torch  # noqa: E402
 from aiohttp import web  # noqa: E402
+from serving import scripted  # noqa: E402
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM  # noqa: E402
 
 TINY = ROOT / "data" / "tiny_world"
@@ -109,10 +109,6 @@ SMALL = {
     "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 64,
 }  # fmt: skip
-QWEN3_06B = {
-    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
-    "num_key_value_heads": 8, "head_dim": 128,
-}  # fmt: skip
 CASES = {
     "cpu": {
         "ragged": Case(SMALL, 32, 256, 80),
@@ -120,9 +116,9 @@ CASES = {
         "cut": Case(SMALL, 32, 256, math.inf),
     },
     "cuda": {
-        "ragged": Case(QWEN3_06B, 32, 1024, 300),
-        "continuous": Case(QWEN3_06B, 32, 1024, 300, "continuous"),
-        "cut": Case(QWEN3_06B, 32, 1024, math.inf),
+        "ragged": Case(record.QWEN3_06B, 32, 1024, 300),
+        "continuous": Case(record.QWEN3_06B, 32, 1024, 300, "continuous"),
+        "cut": Case(record.QWEN3_06B, 32, 1024, math.inf),
     },
 }
 
@@ -215,20 +211,6 @@ def serve(teacher: Teacher, pipe: Connection) -> None:
         await asyncio.Event().wait()
 
     asyncio.run(run())
-
-
-@contextmanager
-def served(teacher: Teacher) -> Iterator[str]:
-    """The base URL of a scripted teacher."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(teacher, theirs), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.kill()
-        process.join()
 
 
 # ---- the student and its rows
@@ -394,7 +376,7 @@ def teacher_at(name: str, url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    with served(TEACHERS[name]) as found:
+    with scripted(serve, TEACHERS[name]) as found:
         yield found
 
 

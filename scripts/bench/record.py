@@ -1,4 +1,4 @@
-"""What all benchmarks report alike: the machine, the versions, ratios of paired runs, a JSON file, a Markdown table."""
+"""What all benchmarks have alike: the machine, the versions, ratios of paired runs, a JSON file, a Markdown table."""
 
 import json
 import os
@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+QWEN3_06B = {  # the shape of the default student
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "head_dim": 128,
+}  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

@@ -18,16 +18,13 @@ calls nothing of it, and is told that it is; the package `requests`, which it ne
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -43,6 +40,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 import aiohttp  # noqa: E402
 import numpy as np  # noqa: E402
 import record  # noqa: E402
+from serving import scripted, vllm  # noqa: E402
 
 from trainer.teachers.client import NO_SAMPLING, TeacherClient  # noqa: E402
 from trainer.teachers.scores import TokenScores  # noqa: E402
@@ -148,28 +146,6 @@ class Bare:
 # ---- the servers
 
 
-@contextmanager
-def vllm(url: str | None) -> Iterator[str]:
-    """The base URL of a vLLM that serves the tiny teacher: `url`, or one of our own for a while."""
-    if url:
-        yield url
-        return
-    python = os.environ.get("TEACHER_PYTHON") or str(ROOT / ".venv-teacher" / "bin" / "python")
-    if not Path(python).is_file():
-        subprocess.run([ROOT / "scripts" / "setup", "teacher"], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, ROOT / "scripts" / "serve_teacher", "--model", ROOT / "data/tiny_world/teacher"]
-        command += ["--port", "0", "--log", f"{folder}/vllm.log", "--python", python]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                word, _, found = server.stdout.readline().strip().partition(" ")
-                if word != "ready":
-                    sys.exit("scoring.py: the teacher did not become healthy; the reason stands above.")
-                yield found
-            finally:
-                server.terminate()
-
-
 def written(url: str, runner: asyncio.Runner) -> list[Sequence]:
     """What the teacher writes at temperature 1 after prompts of random tokens."""
     prompts = [
@@ -236,20 +212,6 @@ def replay(answers: dict[int, bytes], pipe: Connection) -> None:
         await server.serve_forever()
 
     asyncio.run(serve())
-
-
-@contextmanager
-def replayed(answers: dict[int, bytes]) -> Iterator[str]:
-    """The base URL of a process that answers with recorded bytes."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=replay, args=(answers, theirs), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.kill()
-        process.join()
 
 
 # ---- the measurement
@@ -348,7 +310,7 @@ def main() -> None:
         bare.close()
         say(f"recorded {len(answers)} answers of {statistics.mean(map(len, answers.values())) / 1e3:,.0f} KB")
         runs = measure("served", url, [Ours, Bare], sequences * served, rounds, runner)
-        with replayed(answers) as replaying:
+        with scripted(replay, answers) as replaying:
             require_equal_scores(replaying, sequences, runner)
             runs += measure("recorded", replaying, [Ours, Trl, Bare], sequences * recorded, rounds, runner)
     found = ratios(runs)

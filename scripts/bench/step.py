@@ -84,10 +84,6 @@ SMALL = {
     "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 4, "num_attention_heads": 8,
     "num_key_value_heads": 4, "head_dim": 64,
 }  # fmt: skip
-QWEN3_06B = {
-    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
-    "num_key_value_heads": 8, "head_dim": 128,
-}  # fmt: skip
 CASES = {
     "cpu": {
         "ragged": Case(SMALL, 16, 80, 90, 256, ragged=True),
@@ -95,8 +91,8 @@ CASES = {
         "tiny": Case(None, 32, 120, 120, 128, ragged=True, threads=1),
     },
     "cuda": {
-        "ragged": Case(QWEN3_06B, 32, 1024, 512, 1024, ragged=True),
-        "equal": Case(QWEN3_06B, 32, 1024, 512, 1024, ragged=False),
+        "ragged": Case(record.QWEN3_06B, 32, 1024, 512, 1024, ragged=True),
+        "equal": Case(record.QWEN3_06B, 32, 1024, 512, 1024, ragged=False),
     },
 }
 

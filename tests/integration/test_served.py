@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from trainer.losses import Divergence, chunked_divergence
 from trainer.scoring import head_of, predicting_states
-from trainer.served_distillation import chunk_targets, support_targets
 from trainer.served_losses import chunk_policy_gradient, support_divergence
+from trainer.served_targets import chunk_targets, support_targets
 from trainer.teachers.client import TeacherClient
 from trainer.teachers.identity import compare_tokenizers, end_of_turn
 from trainer.teachers.projection import Spellings

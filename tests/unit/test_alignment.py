@@ -90,19 +90,12 @@ def test_an_alignment_computed_by_hand():
     assert alignment.teacher_chunks_M.tolist() == [0, 1, 1, 2, 2, 3, 4]
     assert alignment.count == 5 and alignment.without_signal == {}
     assert chunk_sums(np.array([-1, -2, -3, -4, -5, -6, -7.0]), alignment).tolist() == [-1, -5, -9, -6, -7]
-    assert alignment.single_C.tolist() == [True, False, False, True, True]
-    assert alignment.partners_N.tolist() == [0, -1, -1, -1, -1, 5, 6]
 
 
 def test_a_character_may_be_cut_where_both_sides_cut_it():
     both, one = [b"\xe6", b"\x9d\xb1"], ["東".encode()]
     assert align(both, both).count == 2
     assert align(both, one).count == 1
-
-
-def test_a_chunk_of_several_tokens_on_one_side_is_not_single():
-    assert align([b"ab"], [b"a", b"b"]).single_C.tolist() == align([b"a", b"b"], [b"ab"]).single_C.tolist() == [False]
-    assert align([b"ab"], [b"a", b"b"]).partners_N.tolist() == [-1]
 
 
 @given(st.binary(max_size=40), PLACES, PLACES)
@@ -127,8 +120,7 @@ def test_alignment_is_symmetric(text, student_places, teacher_places, student_en
 def test_one_tokenization_with_itself_has_a_chunk_for_every_token(tokens, ended):
     tokens = [*tokens, *[END] * ended]
     alignment = align(tokens, tokens)
-    assert alignment.student_chunks_N.tolist() == alignment.partners_N.tolist() == list(range(len(tokens)))
-    assert alignment.single_C.all()
+    assert alignment.student_chunks_N.tolist() == alignment.teacher_chunks_M.tolist() == list(range(len(tokens)))
 
 
 @given(st.lists(st.binary(max_size=3) | st.just(X) | st.just(Special()), max_size=12), PLACES, st.booleans())
@@ -158,12 +150,11 @@ def test_a_special_token_of_either_side_is_counted_with_the_tokens_around_it():
 def test_tokens_without_bytes_go_with_the_text_before_them_or_with_the_first():
     alignment = align([b"", b"a", b"", b"b", b""], [b"a", b"b"])
     assert alignment.student_chunks_N.tolist() == [0, 0, 0, 1, 1]
-    assert alignment.single_C.tolist() == [False, False]
 
 
 def test_an_end_of_turn_gives_a_signal_only_where_both_sides_have_it():
     both = align([b"a", END], [b"a", END])
-    assert both.student_chunks_N.tolist() == [0, 1] and both.partners_N.tolist() == [0, 1]
+    assert both.student_chunks_N.tolist() == [0, 1] and both.teacher_chunks_M.tolist() == [0, 1]
     students = align([b"a", END], [b"a"])
     assert students.student_chunks_N.tolist() == [0, -1] and students.without_signal == {NoSignal.END: 1}
     teachers = align([b"a"], [b"a", END])
@@ -219,7 +210,7 @@ def test_a_scorable_text_is_all_of_the_scorable_tokens_but_part_of_one_character
 
 def test_a_completion_that_can_not_be_scored_counts_every_token():
     alignment = Alignment.impossible(3, NoSignal.CHANGED)
-    assert alignment.student_chunks_N.tolist() == alignment.partners_N.tolist() == [-1, -1, -1]
+    assert alignment.student_chunks_N.tolist() == [-1, -1, -1] and alignment.count == 0
     assert alignment.without_signal == Counter(text_changed=3)
     assert chunk_sums(np.zeros(0), alignment).tolist() == []
 

@@ -245,6 +245,9 @@ def test_data_parallel_processes_hold_the_folder_together(tmp_path, monkeypatch)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         opened.append(RunDirectory.open(str(tmp_path), settings()))
+    monkeypatch.delenv("RANK")
+    with pytest.raises(UsageError, match="another"):
+        RunDirectory.open(str(tmp_path), settings())
 
 
 def save_as_rank(rank: int, port: int, folder: str) -> None:

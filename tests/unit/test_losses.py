@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from trl.experimental.sdft import loss_utils as trl
 from trl.trainer.utils import selective_log_softmax
 
-from trainer import losses
-from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_divergence
+from trainer import losses, output_head
+from trainer.losses import Divergence, TokenStatistics, chunked_divergence
+from trainer.output_head import OutputHead
 
 F64 = torch.float64
 
@@ -225,7 +226,7 @@ def test_factors_are_bfloat16_where_a_gpu_trains_in_it_and_precise_elsewhere(dev
     torch.set_autocast_enabled("cuda", autocast is not None)
     torch.set_autocast_dtype("cuda", autocast or before[1])
     try:
-        assert losses.factor_dtype(device, weights, torch.float32) == factors
+        assert output_head.factor_dtype(device, weights, torch.float32) == factors
     finally:
         torch.set_autocast_enabled("cuda", before[0])
         torch.set_autocast_dtype("cuda", before[1])

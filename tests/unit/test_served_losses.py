@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import served_losses
-from trainer.losses import Divergence, OutputHead, TokenStatistics, chunked_divergence
+from trainer.losses import Divergence, TokenStatistics, chunked_divergence
+from trainer.output_head import OutputHead
 from trainer.served_losses import (
     TAIL_FLOOR,
     ChunkTargets,

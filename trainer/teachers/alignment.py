@@ -60,20 +60,6 @@ class Alignment:
         """That of a completion of so many student tokens that the teacher can't score."""
         return cls(np.full(tokens, -1), np.zeros(0, dtype=np.int64), 0, Counter({reason: tokens}))
 
-    @property
-    def single_C(self) -> np.ndarray:
-        """bool, whether a chunk is one token on both sides."""
-        return (_sizes(self.student_chunks_N, self.count) == 1) & (_sizes(self.teacher_chunks_M, self.count) == 1)
-
-    @property
-    def partners_N(self) -> np.ndarray:
-        """int64, the teacher's token (0 to M - 1) that is a `single_C` chunk with the student's; -1 for all others."""
-        places = np.flatnonzero(self.teacher_chunks_M >= 0)
-        partner_C1 = np.full(self.count + 1, -1)  # the last entry is what a chunk of -1 looks up
-        partner_C1[self.teacher_chunks_M[places]] = places
-        partner_C1[:-1][~self.single_C] = -1
-        return partner_C1[self.student_chunks_N]
-
 
 def scorable_tokens(tokens: Sequence[Token]) -> int:
     """How many of a student's tokens, from the first on, spell valid UTF-8: all, or those before the first that don't.
@@ -167,7 +153,3 @@ def _reason(token: Token, behind: bool) -> NoSignal:
     if not behind:
         return NoSignal.SPECIAL
     return NoSignal.END if token == END else NoSignal.INCOMPLETE
-
-
-def _sizes(chunks: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(chunks[chunks >= 0], minlength=count)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -42,6 +42,10 @@ class Background:
     async def entered(self, resource: AbstractAsyncContextManager[T]) -> T:
         """The same for a coroutine that runs here."""
         return await self._resources.enter_async_context(resource)
+
+    def on_exit(self, close: Callable[[], None]) -> None:
+        """Call `close` when the requests have ended."""
+        self._resources.callback(close)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin `work`; its result or exception is the future's."""

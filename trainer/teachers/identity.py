@@ -68,16 +68,19 @@ async def compare_tokenizers(
     """
     added = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()})
     probes = [*PROBES, *(f"a{token}b" for token in added), *texts]
-    theirs = [(await client.tokenize(text)).ids for text in probes]
+    cuts = [await client.tokenize(text) for text in probes]
+    theirs = [cut.ids for cut in cuts]
     ours = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in probes]
     differing = [n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if list(a) != list(b)]
     evidence = _evidence(probes, ours, theirs, differing)
     if not differing and not force_bytes:
         return TokenizerComparison("token", evidence)
-    spelled = [(text, (await client.tokenize(text)).strings) for text in SPELLING_PROBES]
-    again = [await client.detokenize((await client.tokenize(text)).ids) for text in SPELLING_PROBES]
+    spelled = [(text, cut) for text, cut in zip(probes, cuts, strict=True) if text in SPELLING_PROBES]
+    cleaned_up = [await client.detokenize(cut.ids) for _, cut in spelled] != [text for text, _ in spelled]
     evidence += "; --tokenizer_route byte" if not differing else ""
-    return TokenizerComparison("byte", evidence, again != [*SPELLING_PROBES], detect_spelling(spelled))
+    return TokenizerComparison(
+        "byte", evidence, cleaned_up, detect_spelling([(text, cut.strings) for text, cut in spelled])
+    )
 
 
 def _evidence(probes: list[str], ours: list[Any], theirs: list[Any], differing: list[int]) -> str:

@@ -32,7 +32,7 @@ class ChunkScores:
         logps_C: float64, the teacher's log-likelihood of each chunk, in nats.
         dense_N: bool, where the teacher's distribution over the student's tokens is known instead.
         dense: That distribution; rows where `dense_N` is false mean nothing.
-                without_signal: How many tokens have no chunk, by reason.
+        without_signal: How many tokens have no chunk, by reason.
     """
 
     chunks_N: np.ndarray
@@ -63,8 +63,8 @@ class ByteRoute:
         student: The student's vocabulary, which knows its end-of-turn tokens.
         spelling: Of the server's token strings.
         end_id: The teacher's end-of-turn token.
-        spellings: How the student writes the teacher's tokens, to compare distributions where a chunk is one of them;
-            None: likelihoods of chunks alone.
+        spellings: How the student writes the teacher's tokens, to compare distributions wherever the teacher's likely
+            tokens tell the student's next one; None: likelihoods of chunks alone.
         vocabulary: The teacher's, where its tokenizer is at hand.
         cleaned_up: See `trainer.teachers.projection.tokens_of_answer`.
     """

@@ -24,17 +24,15 @@ from trainer.teachers.client import TeacherClient
 from trainer.teachers.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signatures
 from trainer.teachers.projection import Spellings
 from trainer.teachers.routes import ByteRoute, TokenRoute
-from trainer.teachers.scorer import Recognition, ServedTeacher, TeacherPrompts, require_same
+from trainer.teachers.served import Recognition, ServedTeacher, TeacherPrompts, require_same
 from trainer.teachers.token_bytes import Vocabulary
 
 SIGNATURE_FILE = "teacher_signature.json"
-PROBED_ROWS, SHOWN_ROWS = (
-    16,
-    4,
-)  # rows whose texts both tokenizers cut; whose demonstrations the teacher has to recognise
+PROBED_ROWS = 16  # whose texts both tokenizers cut
+SHOWN_ROWS = 4  # whose demonstrations the teacher has to recognise
 
 
-class Scoring:
+class TeacherSetup:
     """Sets up the served teacher that scores rollouts.
 
     Args:
@@ -94,7 +92,7 @@ class Scoring:
             sanity.Watch(len(self.tokenizer)),
             top_k=settings.teacher_top_k,
             max_model_len=self.identity.max_model_len,
-            cache=open_cache(settings, signature_N),
+            cache=await self._cache(signature_N),
         )
         await teacher.prompts.require_room()
         await self._require_sense(teacher)
@@ -124,6 +122,17 @@ class Scoring:
             require_same(np.array(former, dtype=np.float32), signature_N, self.line.client)
         else:
             directory.write_json(SIGNATURE_FILE, [round(float(logp), 5) for logp in signature_N])
+
+    async def _cache(self, signature_N: np.ndarray) -> ScoreCache | None:
+        """The cache of `--teacher_cache`, closed when the last request has ended; None for `off`."""
+        settings = self.settings
+        if settings.teacher_cache == "off":
+            return None
+        beside = Path(settings.output_dir).parent / "teacher_cache"
+        folder = beside if settings.teacher_cache == "auto" else Path(settings.teacher_cache)
+        cache = ScoreCache(folder, settings.vllm_server_model, signature_N, sanity.SAME)
+        self.line.background.on_exit(cache.close)
+        return cache
 
     def _prompts(self) -> TeacherPrompts:
         settings, window = self.settings, self.identity.max_model_len
@@ -172,15 +181,6 @@ class Scoring:
         if not response or (window is not None and len(prompt) + len(response) >= window):
             return np.zeros(0, dtype=np.float32)
         return (await teacher.scores(prompt, response, False)).sampled_logps_N
-
-
-def open_cache(settings: Train, signature_N: np.ndarray) -> ScoreCache | None:
-    """The cache of `--teacher_cache`; None for `off`."""
-    if settings.teacher_cache == "off":
-        return None
-    beside = Path(settings.output_dir).parent / "teacher_cache"
-    folder = beside if settings.teacher_cache == "auto" else Path(settings.teacher_cache)
-    return ScoreCache(folder, settings.vllm_server_model, signature_N, sanity.SAME)
 
 
 def load_vocabulary(settings: Train, end_id: int) -> Vocabulary | None:

@@ -14,7 +14,7 @@ from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
 from trainer.errors import TeacherError
 from trainer.teachers import client as client_module
-from trainer.teachers import scorer
+from trainer.teachers import served as served_module
 from trainer.teachers.alignment import NoSignal
 from trainer.teachers.background import Background
 from trainer.teachers.cache import ScoreCache
@@ -23,7 +23,7 @@ from trainer.teachers.identity import signatures
 from trainer.teachers.projection import Spellings
 from trainer.teachers.routes import ByteRoute, TokenRoute
 from trainer.teachers.sanity import Watch
-from trainer.teachers.scorer import Recognition, ServedTeacher, TeacherPrompts
+from trainer.teachers.served import Recognition, ServedTeacher, TeacherPrompts
 from trainer.teachers.token_bytes import Spelling, Vocabulary
 
 ROWS = [
@@ -140,7 +140,7 @@ def test_after_an_outage_the_same_teacher_goes_on_and_another_one_is_refused(tok
 
 
 def test_a_teacher_that_was_exchanged_while_it_was_not_asked_is_refused(tokenizer, monkeypatch):
-    monkeypatch.setattr(scorer, "RESTART_SECONDS", 0.0)
+    monkeypatch.setattr(served_module, "RESTART_SECONDS", 0.0)
     with FakeTeacher(tokenizer=tokenizer) as fake, served(fake) as teacher:
         teacher.request(0, [7, 8]).result()
         fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
