@@ -16,6 +16,13 @@ MARKER = re.compile(
 )
 
 
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")  # Python would read NaN, which doesn't even equal itself
+
+
+STRICT_JSON = json.JSONDecoder(parse_constant=_refused)
+
+
 @dataclass(frozen=True)
 class Action:
     """A tool call: its name and its input (decoded where it is JSON, else the stripped text)."""
@@ -59,7 +66,7 @@ def decode_input(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return STRICT_JSON.decode(value)
     except (ValueError, RecursionError):  # thousands of brackets exhaust the decoder's stack
         return value.strip()
 

@@ -3,12 +3,15 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Replace the content of `path`: temporary file in the same folder, fsync, rename, fsync of the folder.
+@contextmanager
+def replacing(path: str | Path) -> Iterator[str]:
+    """A file to be written, which then replaces `path`: in the same folder, fsync, rename, fsync of the folder.
 
     Raises:
         OSError: the folder is missing, not writable or full; `path` is then as it was.
@@ -16,17 +19,23 @@ def write_text(path: str | Path, text: str) -> None:
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
-        # A lone surrogate, which UTF-8 lacks, becomes `\udXXX`: inside a JSON string that is its escape.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), _default_mode())
-            os.fsync(file.fileno())
+        yield temporary
+        os.fchmod(descriptor, _default_mode())
+        os.fsync(descriptor)
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     sync(target.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace the content of `path`; see `replacing`."""
+    # A lone surrogate, which UTF-8 lacks, becomes `\udXXX`: inside a JSON string that is its escape.
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
 
 
 def write_json(path: str | Path, value: Any) -> None:

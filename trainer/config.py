@@ -185,8 +185,8 @@ class Train(ServedTeacher, Student):
     )
     byte_route: str = option(
         "sampled",
-        "sampled: policy gradient from the teacher's likelihood of each chunk of the text; dense: where a chunk is one "
-        "token on both sides the divergence from the teacher's top-K instead",
+        "sampled: policy gradient from the teacher's likelihood of each chunk of the text; dense: the divergence from "
+        "the teacher's top-K instead wherever it tells the student's next token",
         choices=("sampled", "dense"),
     )
     byte_credit: str = option(
@@ -236,15 +236,34 @@ class Generate:
     model: str = option("glm-4.7", "name under which the teacher is served")
     train_samples: int = option(200, "rows of train_data.json", at_least=1)
     eval_samples: int = option(20, "rows of eval_data.json", at_least=0)
-    out_dir: str = option("data/generated", "folder for train_data.json, eval_data.json and the journal")
+    out_dir: str = option("data/generated", "folder for the data files, the journal, the report and the data card")
     seed: int = option(42, "seed of the prompts and of the teacher's sampling")
-    prompts: str | None = option(
+    recipe: str | None = option(
         None,
-        "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)",
+        "tooluse, qa, from_prompts or a YAML file: how prompts are made, and which answers are good (unset: "
+        "from_prompts where --prompts is given, else qa)",
     )
-    max_concurrency: int = option(16, "requests in flight at the teacher", at_least=1)
-    max_tokens: int = option(1024, "tokens of one answer", at_least=1)
-    temperature: float = option(0.7, "sampling temperature; 0 is greedy", at_least=0)
+    prompts: str | None = option(
+        None, "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)"
+    )
+    tools: str | None = option(
+        None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
+    )
+    judge: int | None = option(
+        None,
+        "the teacher grades each answer from 1 to 10, and those below this grade are rejected",
+        at_least=1,
+        at_most=10,
+    )
+    best_of: int = option(1, "answers for each prompt, of which the one with the best grade is kept", at_least=1)
+    format: str = option("json", "of the data files", choices=("json", "jsonl", "parquet"))
+    vllm_server_max_concurrency: int | None = option(
+        None,
+        "requests in flight at the teacher at most (unset: as many as make it faster, found by trying)",
+        at_least=1,
+    )
+    max_tokens: int | None = option(None, "tokens of one answer (unset: the recipe's)", at_least=1)
+    temperature: float | None = option(None, "sampling temperature; 0 is greedy (unset: the recipe's)", at_least=0)
     enable_thinking: bool = option(False, "let the teacher's chat template open a thinking block")
     teacher_patience: float = option(
         120.0, "seconds to retry a teacher that refuses connections, times out or answers 429/5xx", at_least=0

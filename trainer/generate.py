@@ -1,320 +1,229 @@
-"""`generate`: train and eval data in the data format, written by the served teacher.
-
-A candidate is a prompt, from the user's file or by the teacher itself, and the teacher's answer to it. Candidates
-are numbered; what number N becomes depends on the seed and N alone, and the first good ones in the order of their
-numbers are kept. So neither concurrency nor an interruption changes the files.
-"""
+"""`generate`: train and eval data in the data format, written by the served teacher as a recipe says."""
 
 import dataclasses
 import hashlib
-import itertools
+import json
 import os
-import random
-import time
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from trainer.atomic import write_json
+from trainer.atomic import replacing, write_json, write_text
 from trainer.config import Generate
-from trainer.dataset import Row, load_rows, parse_row
-from trainer.demonstrations import REFUSED, reason_to_reject
+from trainer.dataset import Row
 from trainer.errors import TeacherError, UsageError
+from trainer.generation.card import card, rejections, report
+from trainer.generation.factory import Factory
+from trainer.generation.prompts import Commissions, Draft, given
+from trainer.generation.recipe import Recipe, load_recipe
+from trainer.generation.tools import Tool, load_tools
 from trainer.journal import Journal
-from trainer.preflight import identify
 from trainer.progress import Progress
 from trainer.resolve import Resolved
-from trainer.teachers.batch import row_seed, run_bounded, run_until_stopped
-from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.teachers.batch import run_until_stopped
 
-JOURNAL, TRAIN_FILE, EVAL_FILE = "generate.journal.jsonl", "train_data.json", "eval_data.json"
-CANDIDATES_PER_ROW = 4
-
-TOPICS = (
-    "a bicycle repair shop", "a small bakery", "a school timetable", "a family budget", "a vegetable garden",
-    "a train journey", "a weather station", "a public library", "a football league", "a film archive",
-    "a hospital ward", "a rented flat", "an online shop", "a web server's log file", "a chess club",
-    "a museum exhibition", "a hiking trip", "a language course", "a recipe collection", "a music festival",
-    "a city's bus network", "a chemistry lesson", "a solar power plant", "a novel's plot",
-)  # fmt: skip
-TASKS = (
-    "explain how something works", "compare two options and recommend one", "plan a sequence of steps",
-    "solve a calculation", "extract facts from a short text and list them", "write a short Python function",
-    "find the mistake in a statement or a piece of work", "summarise a short text",
-    "write a polite message", "turn loose notes into a JSON object",
-)  # fmt: skip
-DIFFICULTIES = ("easy", "fairly hard", "hard")
-COMMISSION = (
-    "Write one {difficulty} request that a person could send to an AI assistant. It is about {topic}, and the "
-    "assistant is asked to {task}. State every fact, number or text that the answer needs. "
-    "Reply with the request alone: no title, no quotation marks, no answer."
-)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A row, answered if it is good, and why it isn't kept (None: it is)."""
-
-    row: Row
-    reason: str | None
+JOURNAL, REJECTED, REPORT, CARD = "generate.journal.jsonl", "rejected.jsonl", "generation_report.json", "README.md"
+TRAIN, EVAL = "train_data", "eval_data"  # .json, .jsonl or .parquet
 
 
 def run(resolved: Resolved) -> int:
     """Entry of `generate`; 0 when both files hold as many rows as asked.
 
     Raises:
-        UsageError: bad or too few prompts, a folder that isn't ours or isn't writable.
+        UsageError: a bad recipe, bad or too few prompts, a folder that isn't ours or isn't writable.
         TeacherError: the teacher is gone or unfit, or too few candidates were good (the good ones are written).
         Stopped: SIGINT or SIGTERM; finished rows are in the journal.
     """
     settings: Generate = resolved.settings
-    prompts = prompts_of(settings)
-    folder = claim_folder(settings.out_dir)
-    with Journal(folder / JOURNAL, decides(settings, prompts)) as journal:
-        factory = Factory(settings, prompts, journal)
-        stopped = f"stopped; {journal.path} keeps the finished rows, the same command continues."
-        try:
-            run_until_stopped(factory.run(), stopped)
-        except TeacherError as error:
-            kept = f" {len(journal.records)} finished rows are kept in {journal.path}; the same command continues."
-            raise TeacherError(f"{error}{kept if journal.records else ''}") from error
-        rows = factory.kept()
-        write_files(folder, rows, settings.eval_samples)
-    print(factory.summary(), f"wrote {folder / TRAIN_FILE} and {folder / EVAL_FILE}", sep="\n")
-    if len(rows) < factory.wanted:
-        raise TeacherError(factory.shortage())
+    recipe = load_recipe(settings.recipe or ("qa" if settings.prompts is None else "from_prompts"))
+    tools = tools_of(settings, recipe)
+    prompts = prompts_of(settings, recipe, tools)
+    folder = claim_folder(settings)
+    with Journal(folder / JOURNAL, decides(settings, recipe, tools, prompts)) as journal:
+        factory = Factory(settings, recipe, prompts, journal)
+        work(factory, journal)
+    write_files(folder, factory)
+    print(summary(factory), f"wrote {', '.join(map(str, data_files(folder, settings)))}", sep="\n")
+    if len(factory.kept) < factory.wanted:
+        raise TeacherError(shortage(factory))
     return 0
 
 
-def prompts_of(settings: Generate) -> list[Row] | None:
-    """The different prompts of `--prompts` in a seeded order; None if the teacher writes them.
+def work(factory: Factory, journal: Journal) -> None:
+    """Let the factory make its rows, and say how to go on where it can't."""
+    kept = f"{journal.path} keeps what the teacher wrote; the same command continues."
+    try:
+        with Progress(factory.wanted, "generate") as progress:
+            run_until_stopped(factory.run(progress), f"stopped; {kept}")
+    except TeacherError as error:
+        raise TeacherError(f"{error} {kept if journal.records else ''}".strip()) from error
 
-    A golden response in the file is not shown to the teacher: the teacher's answer takes its place.
+
+def tools_of(settings: Generate, recipe: Recipe) -> list[Tool]:
+    """The recipe's tools.
 
     Raises:
-        UsageError: bad data, or fewer prompts than rows asked for.
+        UsageError: no or bad tools, or `--tools` with a recipe that has no place for them.
+    """
+    if recipe.tools is None:
+        if settings.tools is not None:
+            raise UsageError(f"--tools {settings.tools}: the recipe {recipe.name} has no tools. Pass --recipe tooluse.")
+        return []
+    return load_tools(settings.tools or recipe.tools)
+
+
+def prompts_of(settings: Generate, recipe: Recipe, tools: Sequence[Tool]) -> Commissions | list[Draft]:
+    """The given prompts; else those that the teacher is to write.
+
+    Raises:
+        UsageError: bad data, fewer prompts than rows asked for, or neither prompts nor a recipe that makes some.
     """
     if settings.prompts is None:
-        return None
-    wanted = settings.train_samples + settings.eval_samples
-    rows = load_rows(settings.prompts, needs_golden=False)
-    different = list({identity_of(row): row for row in reversed(rows)}.values())[::-1]
+        if recipe.request is None:
+            raise UsageError(f"the recipe {recipe.name} makes no prompts. Pass --prompts FILE, or --recipe qa.")
+        return Commissions(recipe, tools, settings.seed)
+    different, wanted = given(settings.prompts, tools, settings.seed), settings.train_samples + settings.eval_samples
     if len(different) < wanted:
         raise UsageError(
-            f"{settings.prompts} has {len(rows)} rows with {len(different)} different prompts; expected {wanted} "
-            f"(--train_samples {settings.train_samples} + --eval_samples {settings.eval_samples}). Lower one of them."
+            f"{settings.prompts} has {len(different)} different prompts; expected {wanted} (--train_samples "
+            f"{settings.train_samples} + --eval_samples {settings.eval_samples}). Lower one of them."
         )
-    random.Random(settings.seed).shuffle(different)
     return different
 
 
-def identity_of(row: Row) -> str:
-    """What makes two prompts the same: all their words, whatever the case and the whitespace."""
-    return "\n".join(f"{m['role']}: {' '.join(m['content'].casefold().split())}" for m in row.prompt)
+def data_files(folder: Path, settings: Generate) -> tuple[Path, Path]:
+    """Those to train and to evaluate on."""
+    return folder / f"{TRAIN}.{settings.format}", folder / f"{EVAL}.{settings.format}"
 
 
-def claim_folder(out_dir: str) -> Path:
+def claim_folder(settings: Generate) -> Path:
     """The output folder, made where missing.
 
     Raises:
-        UsageError: it can't be made or written, or holds data that `generate` did not make.
+        UsageError: it can't be made or written, or holds files that `generate` did not make.
     """
-    folder = Path(out_dir)
+    folder = Path(settings.out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"can't make the folder {folder}: {error.strerror}. Pass a writable --out_dir.") from error
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"the folder {folder} isn't writable. Pass a writable --out_dir.")
-    for name in (TRAIN_FILE, EVAL_FILE):
-        if (folder / name).exists() and not (folder / JOURNAL).exists():
+    for path in (*data_files(folder, settings), folder / REJECTED, folder / REPORT, folder / CARD):
+        if path.exists() and not (folder / JOURNAL).exists():
             raise UsageError(
-                f"{folder / name} exists and was not made by `generate` (no {JOURNAL} beside it); it would be "
-                "overwritten. Pass another --out_dir, or move the file away."
+                f"{path} exists and was not made by `generate` (no {JOURNAL} beside it); it would be overwritten. Pass "
+                "another --out_dir, or move the file away."
             )
     return folder
 
 
-def decides(settings: Generate, prompts: list[Row] | None) -> dict[str, object]:
-    """Everything that a candidate depends on; the numbers of rows aren't among it, so they can be raised later."""
-    source = repr([COMMISSION, TOPICS, TASKS, DIFFICULTIES] if prompts is None else prompts)
+def decides(
+    settings: Generate, recipe: Recipe, tools: Sequence[Tool], prompts: Commissions | Sequence[Draft]
+) -> dict[str, Any]:
+    """Everything that an answer of the teacher's depends on; not the numbers of rows, so that they can be raised."""
+    given_rows = None if isinstance(prompts, Commissions) else [draft.row.to_json() for draft in prompts]
     return {
-        "prompts": hashlib.sha256(source.encode()).hexdigest(),
+        "recipe": _digest(dataclasses.asdict(recipe)),
+        "tools": _digest([dataclasses.asdict(tool) for tool in tools]),
+        "prompts": _digest(given_rows),
         "model": settings.model,
         "seed": settings.seed,
-        "max_tokens": settings.max_tokens,
-        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens or recipe.max_tokens,
+        "temperature": recipe.temperature if settings.temperature is None else settings.temperature,
         "enable_thinking": settings.enable_thinking,
     }
 
 
-class Factory:
-    """Asks for candidates until enough are good.
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
-    Args:
-        prompts: Rows whose prompts are answered; None lets the teacher write them.
-        journal: Has the candidates of earlier runs, gets the new ones.
+
+def write_files(folder: Path, factory: Factory) -> None:
+    """Data, rejected rows, report and card.
+
+    The first rows become eval data, so that a later, larger run of the same seed leaves them as they are.
+
+    Raises:
+        UsageError: the disk is full, or the folder not writable any more.
     """
-
-    def __init__(self, settings: Generate, prompts: list[Row] | None, journal: Journal):
-        self.settings = settings
-        self.prompts = prompts
-        self.journal = journal
-        self.wanted = settings.train_samples + settings.eval_samples
-        self.limit = CANDIDATES_PER_ROW * self.wanted if prompts is None else len(prompts)
-        self.candidates: dict[int, Candidate] = {}
-        self.first_of: dict[str, int] = {}
-        self.remembered: set[int] = set()
-        self.requests = 0
-        self.tokens = Counter[str]()
-        self.refusal = ""
-        self.began = time.monotonic()
-
-    async def run(self) -> None:
-        """Work until `wanted` different candidates are good or `limit` are used up.
-
-        A candidate is begun only while those in flight, were all of them good, would not be enough. What is
-        begun is therefore always 0…M with the smallest M that suffices: no request is wasted.
-
-        Raises:
-            TeacherError: the teacher is gone or unfit.
-        """
-        settings = self.settings
-        client = TeacherClient(
-            settings.base_url,
-            settings.model,
-            api_key=settings.api_key,
-            max_concurrency=settings.max_concurrency,
-            patience=settings.teacher_patience,
-        )
-        async with client:
-            identity = await identify(client)
-            if identity.max_model_len is not None and identity.max_model_len <= settings.max_tokens:
-                raise TeacherError(
-                    f"the teacher's context has {identity.max_model_len} tokens, which leaves no room for a prompt "
-                    f"beside --max_tokens {settings.max_tokens}. Lower --max_tokens."
-                )
-            with Progress(self.wanted, "generate") as progress:
-
-                async def work(number: int) -> None:
-                    candidate = self._remembered(number) or await self._made(client, number)
-                    before = len(self.first_of)
-                    self._settle(number, candidate)
-                    progress.advance(len(self.first_of) - before)
-
-                await run_bounded(work, range(self.limit), self._room)
-
-    def _room(self) -> int:
-        return min(self.settings.max_concurrency, self.wanted - len(self.first_of))
-
-    def _settle(self, number: int, candidate: Candidate) -> None:
-        self.candidates[number] = candidate
-        if candidate.reason is None:
-            identity = identity_of(candidate.row)
-            self.first_of[identity] = min(number, self.first_of.get(identity, number))
-
-    def _remembered(self, number: int) -> Candidate | None:
-        record = self.journal.records.get(str(number))
-        if record is None:
-            return None
-        self.remembered.add(number)
-        return Candidate(parse_row(record["row"], number, needs_golden=False), record["reason"])
-
-    async def _made(self, client: TeacherClient, number: int) -> Candidate:
-        """Candidate `number`, in the journal; a refused one is not, since asking again costs nothing."""
-        row = self.prompts[number] if self.prompts is not None else self._commission(number)
-        try:
-            candidate = await (self._write if self.prompts is None else self._answer)(client, number, row)
-        except RequestRefused as refusal:
-            self.refusal = self.refusal or str(refusal)
-            return Candidate(row, REFUSED)
-        self.journal.add(str(number), {"row": candidate.row.to_json(), "reason": candidate.reason})
-        return candidate
-
-    def _commission(self, number: int) -> Row:
-        """The request to write prompt `number`, as a row whose further keys say what it is to be about."""
-        kinds = list(itertools.product(TOPICS, TASKS, DIFFICULTIES))
-        random.Random(self.settings.seed).shuffle(kinds)
-        topic, task, difficulty = kinds[number % len(kinds)]
-        text = COMMISSION.format(topic=topic, task=task, difficulty=difficulty)
-        extra = {"topic": topic, "task": task, "difficulty": difficulty}
-        return Row(f"{self.settings.seed}-{number}", [{"role": "user", "content": text}], extra=extra)
-
-    async def _write(self, client: TeacherClient, number: int, commission: Row) -> Candidate:
-        """Let the teacher write a prompt, then answer it."""
-        written = await self._chat(client, commission, row_seed(self.settings.seed, number, "prompt"))
-        reason = reason_to_reject(written, commission)
-        prompt = without_quotes(written.text.strip())
-        if reason or not prompt:
-            return Candidate(commission, f"{reason or 'empty'} prompt")
-        row = dataclasses.replace(commission, prompt=[{"role": "user", "content": prompt}])
-        # Only a good candidate with a lower number decides this one's fate, whichever of them came first.
-        if self.first_of.get(identity_of(row), number) < number:
-            return Candidate(row, "duplicate")
-        return await self._answer(client, number, row)
-
-    async def _answer(self, client: TeacherClient, number: int, row: Row) -> Candidate:
-        answer = await self._chat(client, row, row_seed(self.settings.seed, number))
-        reason = reason_to_reject(answer, row)
-        text = answer.text.strip() if reason is None else None
-        return Candidate(dataclasses.replace(row, golden_response=text), reason)
-
-    async def _chat(self, client: TeacherClient, row: Row, seed: int) -> ChatAnswer:
-        self.requests += 1
-        answer = await client.chat(
-            row.prompt,
-            max_tokens=self.settings.max_tokens,
-            temperature=self.settings.temperature,
-            seed=seed,
-            enable_thinking=self.settings.enable_thinking,
-        )
-        self.tokens.update(prompt=answer.prompt_tokens, completion=answer.completion_tokens)
-        return answer
-
-    def kept(self) -> list[Row]:
-        """The good rows, by number, at most `wanted`."""
-        return [self.candidates[number].row for number in sorted(self.first_of.values())[: self.wanted]]
-
-    def dropped(self) -> Counter[str]:
-        """How many candidates each reason cost."""
-        reasons = Counter(candidate.reason for candidate in self.candidates.values() if candidate.reason)
-        good = sum(candidate.reason is None for candidate in self.candidates.values())
-        return reasons + Counter(duplicate=good - len(self.first_of))
-
-    def summary(self) -> str:
-        """One line: rows, what was dropped and why, requests, tokens, speed."""
-        seconds = time.monotonic() - self.began
-        rows, dropped = len(self.kept()), self.dropped()
-        new = len(set(self.first_of.values()) - self.remembered)
-        why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-        return (
-            f"{rows} rows, {dropped.total()} dropped{f' ({why})' if why else ''}, {len(self.remembered)} from the "
-            f"journal, {self.requests} requests, {self.tokens['prompt']} prompt and {self.tokens['completion']} "
-            f"completion tokens, {new / max(seconds, 1e-9):.1f} rows/s, {seconds:.1f} s"
-        )
-
-    def shortage(self) -> str:
-        """The message for too few good candidates."""
-        why = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped().items())) or "none dropped"
-        mend = "more prompts in the file" if self.prompts is not None else "a higher --temperature"
-        return (
-            f"{len(self.kept())} rows were good and are written, expected {self.wanted}; {len(self.candidates)} "
-            f"candidates are used up ({why}). {self.refusal + ' ' if self.refusal else ''}"
-            f"Try {mend}, a higher --max_tokens, or fewer --train_samples."
-        )
-
-
-def without_quotes(text: str) -> str:
-    """`text` without a pair of quotation marks around all of it."""
-    inner = text[1:-1]
-    enclosed = text[:1] + text[-1:] in ('""', "“”") and not set(inner) & set('"“”')
-    return inner.strip() if enclosed else text
-
-
-def write_files(folder: Path, rows: list[Row], eval_samples: int) -> None:
-    """The first rows become eval data, so that a later, larger run of the same seed leaves them as they are."""
+    settings, rows = factory.settings, factory.kept
+    train, evaluation = data_files(folder, settings)
+    rejected = [
+        {"number": number, "rule": found.reason, **found.row.to_json(), "answer": found.answer}
+        for number, found in sorted(factory.rejected.items())
+    ]
     try:
-        write_json(folder / EVAL_FILE, [row.to_json() for row in rows[:eval_samples]])
-        write_json(folder / TRAIN_FILE, [row.to_json() for row in rows[eval_samples:]])
+        write_rows(evaluation, rows[: settings.eval_samples])
+        write_rows(train, rows[settings.eval_samples :])
+        write_text(folder / REJECTED, _lines(rejected))
+        write_json(folder / REPORT, report(factory))
+        write_text(folder / CARD, card(factory))
     except OSError as error:
         raise UsageError(f"can't write to {folder}: {error.strerror}. Expected a writable folder with room.") from error
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Rows in the format that the file's name says."""
+    records = [row.to_json() for row in rows]
+    if path.suffix == ".json":
+        write_json(path, records)
+    elif path.suffix == ".jsonl":
+        write_text(path, _lines(records))
+    else:
+        _write_parquet(path, records)
+
+
+def _lines(records: Sequence[Any]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
+    """Columns hold one type each: prompts become messages, inputs of actions and other nested values JSON texts."""
+    import pyarrow
+    import pyarrow.parquet
+
+    names = list(dict.fromkeys(key for record in records for key in record))
+    columns = {name: [_column_value(name, record.get(name)) for record in records] for name in names}
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def _column_value(name: str, value: Any) -> Any:
+    if name == "prompt" and isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if name == "golden_answer" and value is not None:
+        return [{**action, "Action_Input": _as_text(action["Action_Input"])} for action in value]
+    if name in ("prompt", "golden_response", "id") or value is None:
+        return value
+    return _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def summary(factory: Factory) -> str:
+    """One line: rows, what was rejected and why, requests, tokens, speed."""
+    found = report(factory)
+    now, earlier = found["this_run"], factory.earlier
+    return (
+        f"{len(factory.kept)} rows, {len(factory.rejected)} rejected{_why(factory)}; {now['requests']} requests and "
+        f"{earlier} answers from the journal, {now['prompt_tokens']} prompt and {now['completion_tokens']} completion "
+        f"tokens, {now['retries']} retries, {now['rows_per_second']:.1f} rows/s, {now['seconds']:.1f} s"
+    )
+
+
+def _why(factory: Factory) -> str:
+    reasons = ", ".join(f"{count} {rule}" for rule, count in rejections(factory).items() if count)
+    return f" ({reasons})" if reasons else ""
+
+
+def shortage(factory: Factory) -> str:
+    """The message for too few good candidates."""
+    mend = "a higher --temperature" if isinstance(factory.prompts, Commissions) else "more prompts in the file"
+    return (
+        f"{len(factory.kept)} rows were good and are written, expected {factory.wanted}; {factory.settled} candidates "
+        f"are used up{_why(factory)}. {factory.refusal + ' ' if factory.refusal else ''}{REJECTED} has them with their "
+        f"reasons. Try {mend}, a higher --max_tokens, or fewer --train_samples."
+    )

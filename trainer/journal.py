@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -35,7 +36,10 @@ def open_locked(path: Path) -> IO[bytes] | None:
 
 
 class Journal:
-    """Finished records by key, one JSON line each, on disk before `add` returns.
+    """Finished records by key, one JSON line each.
+
+    A record is the kernel's when `add` returns, so that no kill loses it. A thread brings it to the disk at once, with
+    all that came meanwhile: `add` waits for no disk, and a power cut loses the last moment at most.
 
     The first line is a header with what decides the records. A journal begun with other settings is set aside
     under a numbered name and a new one begins; both are said on stdout. A last line that a kill tore is
@@ -55,6 +59,9 @@ class Journal:
     def __init__(self, path: str | Path, decides: Mapping[str, Any]):
         self.path = Path(path)
         self.records: dict[str, Any] = {}
+        self._syncer = ThreadPoolExecutor(1, "journal")
+        self._next_sync: Future[None] | None = None
+        self._failure: OSError | None = None
         try:
             self._file = self._open_locked()
             self._read_or_begin(decides)
@@ -62,15 +69,31 @@ class Journal:
             raise self._unwritable(error) from error
 
     def add(self, key: str, record: Any) -> None:
-        """Append one finished record and wait until the disk has it."""
+        """Append one finished record.
+
+        Raises:
+            UsageError: it can't be written, or one before it could not be brought to the disk.
+        """
         self.records[key] = record
         try:
             self._append({"key": key, "record": record})
+            self._sync_soon()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        self._file.close()
+        """Return when the disk has all records.
+
+        Raises:
+            UsageError: it can't be given them.
+        """
+        self._syncer.shutdown()
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failure = error
+        if self._failure is not None:
+            raise self._unwritable(self._failure) from self._failure
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +118,7 @@ class Journal:
         if lines:
             self._set_aside(header.get("decides", {}), decides)
         self._append({"fingerprint": fingerprint(decides), "decides": dict(decides)})
+        os.fsync(self._file.fileno())
         sync(self.path.parent)
 
     def _whole_lines(self) -> list[dict[str, Any]]:
@@ -121,7 +145,18 @@ class Journal:
     def _append(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+
+    def _sync_soon(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._next_sync is None or self._next_sync.running() or self._next_sync.done():
+            self._next_sync = self._syncer.submit(self._sync)
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._failure = error
 
     def _unwritable(self, error: OSError) -> UsageError:
         return UsageError(

@@ -6,9 +6,11 @@ from typing import Self
 
 from tqdm import tqdm
 
+SECONDS_BETWEEN_LINES = 60.0  # at most, on what is no terminal
+
 
 class Progress:
-    """A bar on a terminal; elsewhere a plain line for about every tenth of the way. Both on stderr.
+    """A bar on a terminal; elsewhere a plain line for about every tenth of the way, and each minute. Both on stderr.
 
     Args:
         total: Rows.
@@ -17,7 +19,7 @@ class Progress:
 
     def __init__(self, total: int, what: str):
         self.total, self.what, self.done = total, what, 0
-        self._began = time.monotonic()
+        self._began = self._said_at = time.monotonic()
         self._tenths_said = 0
 
     def __enter__(self) -> Self:
@@ -29,10 +31,25 @@ class Progress:
 
     def advance(self, rows: int = 1) -> None:
         """Count `rows` more as done."""
-        self.done += rows
-        self._bar.update(rows)
-        tenths = 10 * self.done // max(self.total, 1)
-        if self._bar.disable and tenths > self._tenths_said:
-            self._tenths_said = tenths
-            rate = self.done / max(time.monotonic() - self._began, 1e-9)
-            print(f"{self.what}: {self.done}/{self.total} rows, {rate:.1f} rows/s", file=sys.stderr, flush=True)
+        self.reach(self.done + rows)
+
+    def reach(self, done: int, details: str = "") -> None:
+        """So many rows are done; `details` are shown with them."""
+        self._bar.set_postfix_str(details, refresh=False)
+        self._bar.update(done - self.done)
+        self.done = done
+        if self._bar.disable and self._has_news():
+            print(self._line(details), file=sys.stderr, flush=True)
+
+    def _has_news(self) -> bool:
+        tenths, now = 10 * self.done // max(self.total, 1), time.monotonic()
+        if tenths == self._tenths_said and now - self._said_at < SECONDS_BETWEEN_LINES:
+            return False
+        self._tenths_said, self._said_at = tenths, now
+        return True
+
+    def _line(self, details: str) -> str:
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        left = tqdm.format_interval((self.total - self.done) / rate) if rate else "?"
+        shown = f", {details}" if details else ""
+        return f"{self.what}: {self.done}/{self.total} rows, {rate:.1f} rows/s{shown}, {left} left"

@@ -32,7 +32,7 @@ def command(url: str, folder: Path, concurrency: int = 16) -> list[str]:
         "eval_samples": EVAL,
         "max_tokens": 128,
         "temperature": 0,
-        "max_concurrency": concurrency,
+        "vllm_server_max_concurrency": concurrency,
     }
     words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     return [sys.executable, "-m", "trainer", "generate", *words]
@@ -74,6 +74,6 @@ def test_the_teachers_answers_are_valid_right_rows_and_a_killed_run_ends_in_the_
     for finished in (5, 30):
         kill_half_way(line, journal, finished)
         assert not (broken / "out" / FILES[0]).exists()
-    assert " 0 from the journal" not in finish(line)
+    assert " 0 answers from the journal" not in finish(line)
     for name in FILES:
         assert (broken / "out" / name).read_bytes() == (unbroken / "out" / name).read_bytes()

@@ -17,20 +17,72 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1)
+MARKS = ("Action", "Thought", "Observation")  # a line that begins with one of them may end what stands before it
+LINES = (
+    st.text().map(lambda text: text.replace("\n", " ")).filter(lambda line: not line.lstrip(" \t").startswith(MARKS))
+)
+NAMES = st.text().map(lambda text: text.replace("\n", " ").strip())
+CALLS = st.lists(st.tuples(NAMES, JSON), max_size=3)
+INPUT_MARKS = st.sampled_from(["Action_Input:", "Action Input:", " Action_Input :\t", "Action_Input: \n"])
+LAYOUTS = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "indent": st.sampled_from([None, 2])})
+SNIPPETS = st.sampled_from(
+    ["Action", "_Input", " Input", ":", "Thought:", "\n", "\r", "<think>", "</think>", '{"a"', "}", "["]
+)
 
 
-@given(st.lists(st.tuples(NAMES, st.dictionaries(st.text(), JSON, max_size=3)), max_size=3), st.booleans())
-def test_actions_written_in_the_answer_format_are_read_back(calls, with_thoughts):
-    thought = "Thought: because.\n" if with_thoughts else ""
-    text = "\n".join(f"{thought}Action: {name}\nAction_Input: {json.dumps(value)}" for name, value in calls)
+def spelt(name, value, mark="Action_Input:", **layout):
+    return f"Action: {name}\n{mark} {json.dumps(value, **layout)}"
+
+
+@given(CALLS, st.none() | LINES, INPUT_MARKS, LAYOUTS)
+def test_actions_written_in_the_answer_format_are_read_back(calls, thought, mark, layout):
+    before = "" if thought is None else f"Thought: {thought}\n"
+    text = "\n".join(before + spelt(name, value, mark, **layout) for name, value in calls)
     assert parse_actions(text) == [Action(name, value) for name, value in calls]
 
 
-@given(st.text())
-def test_any_text_can_be_parsed(text):
-    assert isinstance(parse_actions(text), list)
-    assert isinstance(strip_thinking(text), str)
+@given(st.lists(LINES), CALLS, st.sampled_from(["Thought:", "Observation:", "\tThought :"]), st.lists(LINES))
+def test_lines_before_the_first_action_and_after_a_last_thought_change_nothing(before, calls, mark, after):
+    text = "\n".join([*before, *(spelt(name, value) for name, value in calls), mark, *after])
+    assert parse_actions(text) == [Action(name, value) for name, value in calls]
+
+
+@given(NAMES, JSON, LINES.filter(str.strip))
+def test_a_line_right_after_an_input_belongs_to_it(name, value, line):
+    written = f"{json.dumps(value)}\n{line}"
+    assert parse_actions(f"Action: {name}\nAction_Input: {written}") == [Action(name, written.strip())]
+
+
+@given(CALLS)
+def test_golden_answers_are_what_their_own_text_is_read_as(calls):
+    golden = golden_actions([{"Action": name, "Action_Input": json.dumps(value)} for name, value in calls])
+    found = parse_actions("\n".join(spelt(name, value) for name, value in calls))
+    assert same_sequence(found, golden)
+    assert same_inputs(found, golden)
+
+
+ANY_TEXT = st.text() | st.lists(SNIPPETS | st.text(max_size=3)).map("".join)
+
+
+@given(ANY_TEXT)
+def test_any_text_can_be_parsed_and_takes_the_same_actions_as_itself(text):
+    found = parse_actions(text)
+    assert all(action.name == action.name.strip() for action in found)
+    assert same_inputs(found, parse_actions(text))
+
+
+@given(ANY_TEXT)
+def test_no_thinking_mark_is_left_in_any_text(text):
+    rest = strip_thinking(text)
+    assert "<think>" not in rest and "</think>" not in rest
+    assert strip_thinking(rest) == rest
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '{"x": NaN}'])
+def test_what_json_does_not_know_is_a_text(value):
+    found = parse_actions(f"Action: a\nAction_Input: {value}")
+    assert found == [Action("a", value)]
+    assert same_inputs(found, golden_actions([{"Action": "a", "Action_Input": value}]))
 
 
 def test_thousands_of_brackets_are_a_text():

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import signal
 import tempfile
 import time
@@ -12,9 +13,11 @@ import pytest
 from fake_teacher import FakeTeacher, Fault, echo, error
 from tenacity import wait_none
 
+from trainer.answers import golden_actions
 from trainer.dataset import load_rows
 from trainer.errors import Stopped, TeacherError, UsageError
-from trainer.generate import identity_of, run
+from trainer.generate import run
+from trainer.generation.factory import parse_grade
 from trainer.resolve import resolve
 from trainer.teachers import client as client_module
 
@@ -73,14 +76,18 @@ def test_both_files_have_the_asked_numbers_of_rows_in_the_data_format(
 def test_no_prompt_occurs_twice_within_or_across_the_files_whatever_its_case_and_spacing(tmp_path: Path):
     with FakeTeacher(imaginative) as teacher:
         assert generate(teacher.url, tmp_path) == 0
-    prompts = [identity_of(row) for name in FILES for row in load_rows(str(tmp_path / name))]
+    prompts = [
+        " ".join(row.prompt[0]["content"].casefold().split())
+        for name in FILES
+        for row in load_rows(str(tmp_path / name))
+    ]
     assert len(set(prompts)) == len(prompts) == 16
 
 
 def test_the_files_are_the_same_bytes_at_any_concurrency(tmp_path: Path):
     with FakeTeacher(imaginative) as teacher:
         for concurrency in (1, 3, 16):
-            assert generate(teacher.url, tmp_path / str(concurrency), max_concurrency=concurrency) == 0
+            assert generate(teacher.url, tmp_path / str(concurrency), vllm_server_max_concurrency=concurrency) == 0
     assert written(tmp_path / "1") == written(tmp_path / "3") == written(tmp_path / "16")
 
 
@@ -101,7 +108,7 @@ def test_a_run_continued_after_its_teacher_died_gives_the_files_of_an_unbroken_r
     with FakeTeacher(imaginative) as teacher:
         assert generate(teacher.url, tmp_path / "broken") == 0
         # What was in flight when the teacher died may be asked again, nothing else.
-        assert len(teacher.chats) <= whole - survived + 2 * 16
+        assert len(teacher.chats) <= whole - survived + 16
     assert written(tmp_path / "broken") == written(tmp_path / "unbroken")
 
 
@@ -119,15 +126,15 @@ def test_a_signal_stops_with_exit_code_4_and_the_same_command_continues(
 
     with FakeTeacher(interrupting) as teacher:
         with pytest.raises(Stopped, match="the same command continues") as raised:
-            generate(teacher.url, tmp_path / "out", prompts=prompts, max_concurrency=2)
+            generate(teacher.url, tmp_path / "out", prompts=prompts, vllm_server_max_concurrency=2)
         assert raised.value.exit_code == 4
         assert signal.getsignal(number) == before
         assert not (tmp_path / "out" / "train_data.json").exists()
-        assert generate(teacher.url, tmp_path / "out", prompts=prompts, max_concurrency=2) == 0
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, vllm_server_max_concurrency=2) == 0
         assert len(teacher.chats) <= 16 + 2
         generate(teacher.url, tmp_path / "unbroken", prompts=prompts)
     assert written(tmp_path / "out") == written(tmp_path / "unbroken")
-    assert "from the journal" in capsys.readouterr().out
+    assert "answers from the journal" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_repeated_without_a_request_and_may_be_enlarged(tmp_path: Path):
@@ -165,7 +172,7 @@ def test_further_keys_of_a_prompt_file_are_carried_and_its_golden_responses_repl
         assert row["golden_response"] == ["Thought: x", "Action: look_up", 'Action_Input: {"city": "Rome"}']
 
 
-def test_answers_that_contradict_are_empty_cut_or_refused_are_dropped_and_counted(
+def test_answers_that_contradict_are_empty_cut_or_refused_are_rejected_counted_and_kept_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     prompts = prompt_file(tmp_path, count=24, golden_answer=[{"Action": "go", "Action_Input": "north"}])
@@ -183,8 +190,7 @@ def test_answers_that_contradict_are_empty_cut_or_refused_are_dropped_and_counte
         ids = {row["id"] for name in FILES for row in rows_of(tmp_path / "out", name)}
         assert ids == {f"q{n}" for n in range(5, 24)}
         said = capsys.readouterr().out
-        assert "19 rows, 5 dropped (2 contradicting golden_answer, 1 empty, 1 refused, 1 truncated)" in said
-        assert "24 requests" in said
+        assert "19 rows, 5 rejected (1 truncated, 1 empty, 2 contradiction, 1 refused); 24 requests" in said
 
         with pytest.raises(
             TeacherError, match=r"19 rows were good and are written, expected 20;.*prompt too long"
@@ -208,7 +214,7 @@ def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_numbe
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"train_samples": 30}, "24 rows with 24 different prompts; expected 34"),
+        ({"train_samples": 30}, "has 24 different prompts; expected 34"),
         ({"prompts": "missing.json"}, "no data at missing.json"),
         ({"base_url": "ftp://x"}, "expected one like"),
     ],
@@ -223,7 +229,7 @@ def test_impossible_settings_are_usage_errors_before_any_request(tmp_path: Path,
 def test_a_prompt_that_occurs_twice_in_the_file_counts_once(tmp_path: Path):
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps([{"prompt": "What is  IT?"}, {"prompt": "what is it?"}, {"prompt": "Why?"}]))
-    with FakeTeacher() as teacher, pytest.raises(UsageError, match="3 rows with 2 different prompts; expected 3"):
+    with FakeTeacher() as teacher, pytest.raises(UsageError, match="2 different prompts; expected 3"):
         generate(teacher.url, tmp_path / "out", prompts=path, train_samples=2, eval_samples=1)
 
 
@@ -267,7 +273,7 @@ def test_data_that_generate_did_not_make_is_never_overwritten(tmp_path: Path, na
 
 def test_a_context_without_room_for_a_prompt_is_a_teacher_error_before_any_chat(tmp_path: Path):
     with FakeTeacher(max_model_len=512) as teacher:
-        with pytest.raises(TeacherError, match="Lower --max_tokens"):
+        with pytest.raises(TeacherError, match="a smaller --max_tokens"):
             generate(teacher.url, tmp_path, max_tokens=512)
         assert teacher.chats == []
 
@@ -286,3 +292,158 @@ def test_the_sampling_settings_reach_the_teacher_and_each_request_has_a_seed_of_
         (0.25, 99, "Bearer k")
     }
     assert len({r.body["seed"] for r in teacher.chats}) == 16
+
+
+CATALOGUE = [
+    {
+        "name": name,
+        "description": f"Goes {name}.",
+        "parameters": {"type": "object", "properties": {"steps": {"type": "integer"}}, "required": ["steps"]},
+    }
+    for name in ("north", "south", "east")
+]
+
+
+def tool_caller(body: dict[str, Any]) -> Any:
+    """Writes requests, and calls of which some name no tool, have wrong arguments or are none at all."""
+    asked, seed = body["messages"][-1]["content"], body["seed"]
+    if "Write one request" in asked:
+        return f"Walk {seed} steps to the harbour, please, and then tell me of ship {seed}."
+    calls = {0: "I would walk.", 1: "Action: up\nAction_Input: {}", 2: 'Action: north\nAction_Input: {"steps": "two"}'}
+    return calls.get(seed % 6, 'Thought: walk.\nAction: north\nAction_Input: {"steps": 2}')
+
+
+@pytest.fixture
+def walking(tmp_path: Path) -> Path:
+    """The folder that `generate --recipe tooluse` fills with walks."""
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps(CATALOGUE))
+    with FakeTeacher(tool_caller) as teacher:
+        assert generate(teacher.url, tmp_path / "out", recipe="tooluse", tools=tools, train_samples=30) == 0
+    return tmp_path / "out"
+
+
+def test_calls_that_no_tool_of_the_prompt_accepts_are_rejected_by_name_and_the_others_become_golden_answers(walking):
+    rejected = [json.loads(line) for line in (walking / "rejected.jsonl").read_text().splitlines()]
+    assert {row["rule"] for row in rejected} == {"no_action", "unknown_tool", "bad_arguments"}
+    assert all(row["answer"] and "golden_response" not in row for row in rejected)
+    for row in load_rows(str(walking / "train_data.json")):
+        assert row.golden_answer == [{"Action": "north", "Action_Input": {"steps": 2}}]
+        assert sorted(row.extra["tools"]) == ["east", "north", "south"]
+        assert all(f"\n{tool['name']}: Goes {tool['name']}.\n" in row.prompt[0]["content"] for tool in CATALOGUE)
+
+
+def test_the_report_counts_every_candidate_once(walking):
+    report = json.loads((walking / "generation_report.json").read_text())
+    rejected = len((walking / "rejected.jsonl").read_text().splitlines())
+    assert report["rows"] == {"train": 30, "eval": 4}
+    assert report["candidates"] == 34 + rejected == 34 + sum(report["rejected"].values())
+    assert report["yield"]["no_action"] == round(1 - report["rejected"]["no_action"] / report["candidates"], 4)
+    assert report["rejected"]["truncated"] == 0 and report["yield"]["truncated"] == 1
+    assert report["total"] == {key: report["this_run"][key] for key in report["total"]}
+    assert report["total"]["requests"] >= 2 * report["candidates"] and report["total"]["completion_tokens"] > 0
+    assert report["this_run"]["new_rows"] == 34 and report["this_run"]["rows_per_second"] > 0
+
+
+def test_the_data_card_says_what_the_data_is_and_shows_three_rows(walking):
+    card = (walking / "README.md").read_text()
+    assert "`tooluse`" in card and "30 to train on, 4 to evaluate on" in card and "| no_action |" in card
+    for row in load_rows(str(walking / "train_data.json"))[:3]:
+        assert f"**{row.id}**" in card and row.golden_response in card
+
+
+def test_a_repeated_run_pays_nothing_and_writes_the_same_files(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+        first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "generation_report.json"}
+        asked = len(teacher.chats)
+        generate(teacher.url, tmp_path)
+        assert len(teacher.chats) == asked
+    assert first == {name: (tmp_path / name).read_bytes() for name in first}
+    report = json.loads((tmp_path / "generation_report.json").read_text())
+    assert report["total"]["requests"] == asked and report["this_run"]["requests"] == 0
+    assert report["this_run"]["new_rows"] == 0
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "parquet"])
+def test_every_format_holds_the_same_rows(tmp_path: Path, format: str):
+    golden = [{"Action": "go", "Action_Input": {"to": {"city": "Rome"}}}]
+    answer = 'Thought: x\nAction: go\nAction_Input: {"to": {"city": "Rome"}}'
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Multi?"}]
+    rows = [{"prompt": "One?", "golden_answer": golden}, {"prompt": messages, "golden_answer": golden, "level": "3"}]
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(rows))
+    flags = {"prompts": path, "train_samples": 2, "eval_samples": 0, "format": format}
+    with FakeTeacher(lambda body: answer) as teacher:
+        generate(teacher.url, tmp_path / "out", **flags)
+    found = {row.id: row for row in load_rows(str(tmp_path / "out" / f"train_data.{format}"))}
+    assert found["2"].prompt == messages and found["2"].extra == {"level": "3"} and found["1"].extra == {}
+    for row in found.values():
+        assert row.golden_response == answer and golden_actions(row.golden_answer) == golden_actions(golden)
+
+
+def grading(body: dict[str, Any]) -> Any:
+    """Answers with its seed, and grades an answer by the last digit of that."""
+    asked = body["messages"][-1]["content"]
+    if asked.startswith("Grade the answer"):
+        grade = int(asked.rpartition("answer ")[2].split(".")[0]) % 10
+        return f"It is so so.\nGrade: {grade}" if grade else "I would rather not."
+    return f"This is the answer {body['seed']}."
+
+
+def test_the_best_graded_of_several_answers_is_kept_and_its_grade_with_it(tmp_path: Path):
+    flags = {"prompts": prompt_file(tmp_path), "best_of": 3, "train_samples": 20}
+    with FakeTeacher(grading) as teacher:
+        generate(teacher.url, tmp_path / "out", **flags)
+        answers, grades = {}, []
+        for chat in teacher.chats:
+            asked = chat.body["messages"][0]["content"]
+            if not asked.startswith("Grade"):
+                answers.setdefault(asked, []).append(chat.body["seed"] % 10)
+            else:
+                grades.append(chat.body["temperature"])
+    assert set(grades) == {0.0} and all(len(found) == 3 for found in answers.values())
+    for row in rows_of(tmp_path / "out", "train_data.json"):
+        assert row["grade"] == max(answers[row["prompt"]]) == int(row["golden_response"][0].split()[-1][:-1]) % 10
+
+
+def test_answers_graded_below_the_floor_or_not_at_all_are_rejected(tmp_path: Path):
+    with FakeTeacher(grading) as teacher, pytest.raises(TeacherError, match="low_grade"):
+        generate(teacher.url, tmp_path / "out", prompts=prompt_file(tmp_path), judge=6, train_samples=20)
+    rows = rows_of(tmp_path / "out", "train_data.json") + rows_of(tmp_path / "out", "eval_data.json")
+    assert rows and all(row["grade"] >= 6 for row in rows)
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert len(rows) + len(rejected) == 24 and {row["rule"] for row in rejected} <= {"low_grade", "ungraded"}
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Fine.\nGrade: 7", 7),
+        ("Grade: 10", 10),
+        ("grade it? Grade: 3 … no, Grade: **4**", 4),
+        ("Grade: 0", None),
+        ("Grade: 11", None),
+        ("Seven.", None),
+    ],
+)
+def test_a_grade_is_the_last_one_from_1_to_10(text: str, grade: int | None):
+    assert parse_grade(text) == grade
+
+
+def test_a_recipe_without_prompts_of_its_own_asks_for_a_file(tmp_path: Path):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match=r"from_prompts makes no prompts\. Pass --prompts FILE"):
+            generate(teacher.url, tmp_path, recipe="from_prompts")
+        with pytest.raises(UsageError, match="the recipe qa has no tools"):
+            generate(teacher.url, tmp_path, tools="tools.json")
+        assert teacher.requests == []
+
+
+def test_lines_of_progress_tell_speed_acceptance_retries_and_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+    pattern = r"generate: 16/16 rows, [\d.]+ rows/s, \d+ tokens/s, \d+% accepted, 0 retries, 00:00 left"
+    assert re.fullmatch(pattern, capsys.readouterr().err.splitlines()[-1])

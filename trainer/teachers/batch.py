@@ -27,16 +27,16 @@ async def run_bounded(
     """
     waiting = iter(numbers)
     running: set[asyncio.Task[None]] = set()
+    ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
     try:
         while True:
             while len(running) < room() and (number := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(work(number)))
+                running.add(task := asyncio.create_task(work(number)))
+                task.add_done_callback(ended.put_nowait)
             if not running:
                 return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            failures = [failure for task in done if (failure := task.exception()) is not None]
-            if failures:
-                raise failures[0]
+            running.discard(task := await ended.get())
+            task.result()
     finally:
         for task in running:
             task.cancel()

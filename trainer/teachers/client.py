@@ -1,10 +1,9 @@
 """The served teacher over HTTP: the only module that speaks it.
 
 Stock vLLM is expected; `/v1/chat/completions` and `/v1/models` alone also work with other OpenAI-compatible servers.
-The OpenAI SDK carries what is asked rarely or takes long to answer, aiohttp what is asked often: scores and tokens.
+The OpenAI SDK carries what is asked rarely, aiohttp what is asked often: answers, scores and tokens.
 """
 
-import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from trainer.dataset import Message
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers import failures
 from trainer.teachers.failures import Failure
+from trainer.teachers.pace import Pace
 from trainer.teachers.replicas import Attempts, Replica, Replicas
 from trainer.teachers.scores import TokenScores, decode_scores
 
@@ -38,6 +38,7 @@ IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
 SECONDS_BETWEEN_NOTICES = 10.0
 BACKOFF = wait_exponential_jitter(multiplier=0.25, max=10, jitter=0.5)
+TOO_BUSY = (429, 503)
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
 NO_KEY = "none"  # the SDK demands a key; a vLLM started without one ignores it
 # Named one by one, so that a server's generation_config.json changes nothing.
@@ -103,6 +104,25 @@ class _Text(msgspec.Struct):
     prompt: str
 
 
+class _Said(msgspec.Struct):
+    content: str | None = None  # a reasoning parser leaves it null where the answer is all thinking
+
+
+class _Choice(msgspec.Struct):
+    message: _Said
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
 class TeacherClient:
     """An async context manager for the requests to one served teacher, which may be served by several replicas.
 
@@ -116,6 +136,7 @@ class TeacherClient:
         model: The name under which the teacher is served.
         api_key: Bearer key; None for a server without one.
         max_concurrency: Requests in flight at most, to all replicas together; further ones wait their turn.
+        adapts: Have only as many in flight as pay; see `trainer.teachers.pace.Pace`. Answers of `chat` show it.
         patience: Seconds.
 
     Attributes:
@@ -134,6 +155,7 @@ class TeacherClient:
         *,
         api_key: str | None = None,
         max_concurrency: int = 16,
+        adapts: bool = False,
         patience: float = 120.0,
     ):
         urls = base_url.split(",")
@@ -149,7 +171,7 @@ class TeacherClient:
         self.outages = 0
         self._replicas = Replicas(Replica(url) for url in urls)
         self._proxies = {url: _proxy(url) for url in urls}
-        self._slots = asyncio.Semaphore(max_concurrency)
+        self.pace = Pace(max_concurrency, adapts=adapts)
         self._last_notices: dict[bool, float] = {}
         self._key = _header_safe(api_key or NO_KEY)
         self._openai = openai.AsyncOpenAI(
@@ -231,16 +253,25 @@ class TeacherClient:
             "seed": seed,
             "chat_template_kwargs": {"enable_thinking": enable_thinking},
         }
-        answer = await self._post("/v1/chat/completions", body)
-        with _expecting("a chat completion", answer, self.base_url):
-            choice, usage = answer["choices"][0], answer.get("usage") or {}
-            return ChatAnswer(
-                # A reasoning parser leaves `content` null where the answer is all thinking.
-                text=strip_thinking(choice["message"].get("content") or ""),
-                finish_reason=choice.get("finish_reason"),
-                prompt_tokens=usage.get("prompt_tokens", 0),
-                completion_tokens=usage.get("completion_tokens", 0),
-            )
+        data = msgspec.json.encode(body)
+        return await self._ask_model(lambda url: self._chat(url, data))
+
+    async def _chat(self, url: str, data: bytes) -> ChatAnswer:
+        """One try, which the pace learns from."""
+        began = time.monotonic()
+        read = self._reader(_Completion, "a chat completion")
+        try:
+            completion = await self._by_aiohttp(url, "/v1/chat/completions", data, read)
+        except Failure as failure:
+            if failure.status in TOO_BUSY:
+                self.pace.pushed_back(began)
+            raise
+        with _expecting("a chat completion", completion, self.base_url):
+            choice, usage = completion.choices[0], completion.usage or _Usage()
+        written = usage.completion_tokens or 0
+        self.pace.answered(time.monotonic() - began, written)
+        text = strip_thinking(choice.message.content or "")
+        return ChatAnswer(text, choice.finish_reason, usage.prompt_tokens, written)
 
     async def max_logprobs(self) -> int:
         """The largest of a few K such that the server gives the K likeliest tokens at each prompt position.
@@ -360,7 +391,7 @@ class TeacherClient:
             before_sleep=lambda state: self._notice(attempts),
             reraise=True,
         )
-        async with self._slots:
+        async with self.pace.slot():
             try:
                 answer = await retrying(attempt)
             except Failure as failure:

@@ -1,0 +1,311 @@
+"""The pipeline: from numbers to rows that are worth training on, many at once, with nothing paid for twice.
+
+What number N becomes depends on the recipe, the seed and N alone: every request has a seed of its own, rows are judged
+in the order of their numbers, and the first good ones are kept. So neither concurrency nor interruptions change them.
+The journal keeps the teacher's answers, not what is made of them.
+"""
+
+import asyncio
+import dataclasses
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.config import Generate
+from trainer.dataset import Message, Row
+from trainer.errors import TeacherError
+from trainer.generation.checks import Answered, broken
+from trainer.generation.duplicates import Duplicates
+from trainer.generation.prompts import Commission, Commissions, Draft
+from trainer.generation.recipe import Recipe
+from trainer.journal import Journal
+from trainer.preflight import TeacherIdentity, identify
+from trainer.progress import Progress
+from trainer.teachers.batch import row_seed, run_bounded
+from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
+
+CANDIDATES_PER_ROW = 4  # that the teacher may write for each row asked for
+MOST_AT_ONCE = 1024  # requests, where nobody says how many
+GRADING_TOKENS = 512
+GRADE = re.compile(r"Grade:\W*(10|[1-9])\b")
+PROMPT_CHECKS = ("truncated", "empty", "refusal", "wrong_language", "template_echo", "thinking_leak")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What became of a number.
+
+    Attributes:
+        row: With its golden response, if it is good.
+        words: By which a duplicate is recognised; None where there is no prompt.
+        reason: The rule that it breaks; None: it is good.
+        answer: The text that broke it.
+    """
+
+    row: Row
+    words: str | None
+    reason: str | None
+    answer: str | None = None
+
+
+@dataclass
+class Spent:
+    """Requests to the teacher, and the tokens of its answers."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, answer: ChatAnswer) -> None:
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+
+
+class Factory:
+    """Makes candidates until enough are good.
+
+    Args:
+        prompts: Given ones, or commissions of them.
+        journal: Has the answers of earlier runs, gets the new ones.
+
+    Attributes:
+        kept: Good rows in the order of their numbers, at most as many as wanted.
+        rejected: The other candidates before the last of them, by number.
+        identity: The teacher; None before `run`.
+        new_rows: Of those kept, the ones that this run paid for.
+        spent: What this run paid for.
+        earlier: Answers that it found in the journal.
+    """
+
+    def __init__(self, settings: Generate, recipe: Recipe, prompts: Commissions | Sequence[Draft], journal: Journal):
+        self.settings = settings
+        self.recipe = recipe
+        self.prompts = prompts
+        self.journal = journal
+        self.wanted = settings.train_samples + settings.eval_samples
+        self.kept: list[Row] = []
+        self.rejected: dict[int, Candidate] = {}
+        self.identity: TeacherIdentity | None = None
+        self.refusal = ""
+        self.new_rows = 0
+        self.spent = Spent()
+        self.earlier = len(journal.records)
+        self.began = time.monotonic()
+        self._duplicates = Duplicates(recipe.near_duplicates)
+        self._asked: set[int] = set()
+        self._made: dict[int, Candidate] = {}
+        self._hopeful = 0  # of those made: good, and not settled
+        self.client = TeacherClient(
+            settings.base_url,
+            settings.model,
+            api_key=settings.api_key,
+            max_concurrency=settings.vllm_server_max_concurrency or MOST_AT_ONCE,
+            adapts=True,
+            patience=settings.teacher_patience,
+        )
+
+    @property
+    def limit(self) -> int:
+        """Numbers at most."""
+        return CANDIDATES_PER_ROW * self.wanted if isinstance(self.prompts, Commissions) else len(self.prompts)
+
+    @property
+    def settled(self) -> int:
+        """Numbers that are kept or rejected."""
+        return len(self.kept) + len(self.rejected)
+
+    async def run(self, progress: Progress) -> None:
+        """Work until enough candidates are good, or none is left.
+
+        A candidate is begun only if it is needed even where all before it are good. So no request is in vain.
+
+        Raises:
+            TeacherError: the teacher is gone or unfit.
+        """
+        async with self.client:
+            self.identity = await identify(self.client)
+            self._require_room(self.identity)
+
+            async def work(number: int) -> None:
+                self._made[number] = candidate = await self._make(number)
+                self._hopeful += candidate.reason is None
+                self._settle()
+                progress.reach(len(self.kept), self._details())
+
+            await run_bounded(work, range(self.limit), self._room)
+
+    def _require_room(self, identity: TeacherIdentity) -> None:
+        window, tokens = identity.max_model_len, self.max_tokens
+        if window is not None and window <= tokens:
+            raise TeacherError(
+                f"the teacher's context has {window} tokens, which leaves no room for a prompt beside the {tokens} of "
+                "an answer. Pass a smaller --max_tokens."
+            )
+
+    def _details(self) -> str:
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        return (
+            f"{self.spent.completion_tokens / seconds:.0f} tokens/s, "
+            f"{len(self.kept) / max(self.settled, 1):.0%} accepted, {self.client.retries} retries"
+        )
+
+    def _room(self) -> int:
+        """How many candidates may be in work: more than slots, so that none is idle."""
+        return min(2 * self.client.pace.limit, self.wanted - len(self.kept) - self._hopeful)
+
+    def _settle(self) -> None:
+        """Keep or reject, in the order of numbers, all candidates that have none unmade before them."""
+        while len(self.kept) < self.wanted and (candidate := self._made.pop(self.settled, None)) is not None:
+            self._hopeful -= candidate.reason is None
+            again = None if candidate.words is None else self._duplicates.of(candidate.words)
+            if again is not None:
+                rule, former = again
+                row = dataclasses.replace(
+                    candidate.row, golden_response=None, extra={**candidate.row.extra, "of": former}
+                )
+                self.rejected[self.settled] = Candidate(row, candidate.words, rule)
+            elif candidate.reason is not None:
+                self.rejected[self.settled] = candidate
+            else:
+                self._duplicates.add(candidate.row.id, candidate.words or "")
+                self.new_rows += self.settled in self._asked
+                self.kept.append(candidate.row)
+
+    # ---- one candidate
+
+    async def _make(self, number: int) -> Candidate:
+        prompt = self.prompts[number]
+        if isinstance(prompt, Commission):
+            written = await self._request(number, prompt)
+            if isinstance(written, Candidate):
+                return written
+            prompt = written
+        if self._duplicates.of(prompt.words) is not None:  # of a kept row: it will be rejected, whatever the answer
+            return Candidate(prompt.row, prompt.words, "duplicate")
+        return await self._answer(number, prompt)
+
+    async def _request(self, number: int, commission: Commission) -> Draft | Candidate:
+        """The prompt that the teacher wrote, or why it is of no use."""
+        row = Row(commission.id, commission.messages, extra=commission.about)
+        answer = await self._ask(f"{number}/request", commission.messages, self.max_tokens, self.temperature)
+        if answer is None:
+            return Candidate(row, None, "request_refused")
+        found = Answered(commission.messages, commission.messages, answer, self.recipe.language)
+        rule = broken(found, [name for name in self.recipe.checks if name in PROMPT_CHECKS])
+        request = without_quotes(answer.text.strip())
+        if rule is not None or not request:
+            return Candidate(row, None, f"request_{rule or 'empty'}", answer.text)
+        return commission.draft(request)
+
+    async def _answer(self, number: int, draft: Draft) -> Candidate:
+        """The best of the good answers; where none is good, the first one and its fault."""
+        places = range(self.settings.best_of)
+        tries = [self._graded_answer(number, draft, place) for place in places]
+        if all(f"{number}/answer/{place}" in self.journal.records for place in places):
+            # Nothing to wait for, so that a repeated run settles each number before the next, and asks for nothing new.
+            graded = [await each for each in tries]
+        else:
+            graded = await asyncio.gather(*tries)
+        return max(graded, key=lambda found: (found[1].reason is None, found[0]))[1]  # the first of equal ones
+
+    async def _graded_answer(self, number: int, draft: Draft, place: int) -> tuple[int, Candidate]:
+        """The answer's grade, 0 where it has none, and the candidate."""
+        candidate = await self._good_answer(number, draft, place)
+        if candidate.reason is not None or (self.settings.judge is None and self.settings.best_of == 1):
+            return 0, candidate
+        return await self._graded(number, draft, candidate, place)
+
+    async def _good_answer(self, number: int, draft: Draft, place: int) -> Candidate:
+        shown = [*draft.row.prompt]
+        shown[-1] = {**shown[-1], "content": self.recipe.answer.format(prompt=shown[-1]["content"])}
+        answer = await self._ask(f"{number}/answer/{place}", shown, self.max_tokens, self.temperature)
+        if answer is None:
+            return Candidate(draft.row, draft.words, "refused")
+        found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools)
+        rule = broken(found, self.recipe.checks) or contradiction(draft.row, answer)
+        if rule is not None:
+            return Candidate(draft.row, draft.words, rule, answer.text)
+        return Candidate(answered(draft, answer.text.strip()), draft.words, None)
+
+    # ---- grades
+
+    async def _graded(self, number: int, draft: Draft, candidate: Candidate, place: int) -> tuple[int, Candidate]:
+        """A good candidate with the teacher's grade; rejected below the floor."""
+        text = candidate.row.golden_response or ""
+        asked = self.recipe.grading.format(prompt=draft.row.prompt[-1]["content"], answer=text)
+        messages: list[Message] = [{"role": "user", "content": asked}]
+        answer = await self._ask(f"{number}/grade/{place}", messages, GRADING_TOKENS, 0.0)
+        grade = parse_grade(answer.text) if answer is not None else None
+        if grade is None:
+            return 0, Candidate(draft.row, draft.words, "ungraded", text)
+        if grade < (self.settings.judge or 0):
+            return grade, Candidate(draft.row, draft.words, "low_grade", text)
+        extra = {**candidate.row.extra, "grade": grade}
+        return grade, dataclasses.replace(candidate, row=dataclasses.replace(candidate.row, extra=extra))
+
+    # ---- one request
+
+    @property
+    def max_tokens(self) -> int:
+        return self.settings.max_tokens or self.recipe.max_tokens
+
+    @property
+    def temperature(self) -> float:
+        return self.recipe.temperature if self.settings.temperature is None else self.settings.temperature
+
+    async def _ask(self, key: str, messages: list[Message], max_tokens: int, temperature: float) -> ChatAnswer | None:
+        """The answer to a request, out of the journal or into it; None where the server refuses it.
+
+        A refusal is not kept: to ask again costs nothing.
+        """
+        known = self.journal.records.get(key)
+        if known is not None:
+            return ChatAnswer(**known)
+        number, _, stage = key.partition("/")
+        self._asked.add(int(number))
+        self.spent.requests += 1  # one that is refused counts, too
+        try:
+            answer = await self.client.chat(
+                messages,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=row_seed(self.settings.seed, int(number), stage),
+                enable_thinking=self.settings.enable_thinking,
+            )
+        except RequestRefused as refusal:
+            self.refusal = self.refusal or str(refusal)
+            return None
+        self.journal.add(key, dataclasses.asdict(answer))
+        self.spent.add(answer)
+        return answer
+
+
+def answered(draft: Draft, text: str) -> Row:
+    """The row with its demonstration; where it offers tools, with the calls in it."""
+    if not draft.tools or draft.row.golden_answer is not None:
+        return dataclasses.replace(draft.row, golden_response=text)
+    calls = [{"Action": action.name, "Action_Input": action.input} for action in parse_actions(text)]
+    return dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
+
+
+def contradiction(row: Row, answer: ChatAnswer) -> str | None:
+    """The rule that an answer breaks which takes other actions than the row's `golden_answer`."""
+    if row.golden_answer is None:
+        return None
+    found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+    return None if same_sequence(found, golden) and same_inputs(found, golden) else "contradiction"
+
+
+def parse_grade(text: str) -> int | None:
+    """The last grade, from 1 to 10, that a text gives; None where it gives none."""
+    found = GRADE.findall(text)
+    return int(found[-1]) if found else None
+
+
+def without_quotes(text: str) -> str:
+    """`text` without a pair of quotation marks around all of it."""
+    inner = text[1:-1]
+    enclosed = text[:1] + text[-1:] in ('""', "“”") and not set(inner) & set('"“”')
+    return inner.strip() if enclosed else text
