@@ -246,6 +246,7 @@ class Generate:
     prompts: str | None = option(
         None, "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)"
     )
+    skip_bad_rows: bool = option(False, "drop rows of --prompts that break the data format and say how many")
     tools: str | None = option(
         None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
     )

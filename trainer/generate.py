@@ -1,6 +1,7 @@
 """`generate`: train and eval data in the data format, written by the served teacher as a recipe says."""
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -39,9 +40,12 @@ def run(resolved: Resolved) -> int:
     tools = tools_of(settings, recipe)
     prompts = prompts_of(settings, recipe, tools)
     folder = claim_folder(settings)
+    gc.freeze()  # what is imported need not be looked through again and again while answers come
     with Journal(folder / JOURNAL, decides(settings, recipe, tools, prompts)) as journal:
         factory = Factory(settings, recipe, prompts, journal)
         work(factory, journal)
+    if not factory.kept:
+        raise TeacherError(shortage(factory))
     write_files(folder, factory)
     print(summary(factory), f"wrote {', '.join(map(str, data_files(folder, settings)))}", sep="\n")
     if len(factory.kept) < factory.wanted:
@@ -56,7 +60,8 @@ def work(factory: Factory, journal: Journal) -> None:
         with Progress(factory.wanted, "generate") as progress:
             run_until_stopped(factory.run(progress), f"stopped; {kept}")
     except TeacherError as error:
-        raise TeacherError(f"{error} {kept if journal.records else ''}".strip()) from error
+        paid = factory.spent.requests or factory.earlier.requests
+        raise TeacherError(f"{error} {kept if paid else ''}".strip()) from error
 
 
 def tools_of(settings: Generate, recipe: Recipe) -> list[Tool]:
@@ -82,7 +87,8 @@ def prompts_of(settings: Generate, recipe: Recipe, tools: Sequence[Tool]) -> Com
         if recipe.request is None:
             raise UsageError(f"the recipe {recipe.name} makes no prompts. Pass --prompts FILE, or --recipe qa.")
         return Commissions(recipe, tools, settings.seed)
-    different, wanted = given(settings.prompts, tools, settings.seed), settings.train_samples + settings.eval_samples
+    different = given(settings.prompts, tools, settings.seed, skip_bad_rows=settings.skip_bad_rows)
+    wanted = settings.train_samples + settings.eval_samples
     if len(different) < wanted:
         raise UsageError(
             f"{settings.prompts} has {len(different)} different prompts; expected {wanted} (--train_samples "
@@ -124,7 +130,7 @@ def decides(
     """Everything that an answer of the teacher's depends on; not the numbers of rows, so that they can be raised."""
     given_rows = None if isinstance(prompts, Commissions) else [draft.row.to_json() for draft in prompts]
     return {
-        "recipe": _digest(dataclasses.asdict(recipe)),
+        "recipe": _digest({**dataclasses.asdict(recipe), "name": None, "description": None, "tools": None}),
         "tools": _digest([dataclasses.asdict(tool) for tool in tools]),
         "prompts": _digest(given_rows),
         "model": settings.model,
@@ -150,7 +156,13 @@ def write_files(folder: Path, factory: Factory) -> None:
     settings, rows = factory.settings, factory.kept
     train, evaluation = data_files(folder, settings)
     rejected = [
-        {"number": number, "rule": found.reason, **found.row.to_json(), "answer": found.answer}
+        {
+            "number": number,
+            "rule": found.reason,
+            "repeats": found.repeats,
+            "answer": found.answer,
+            "row": found.row.to_json(),
+        }
         for number, found in sorted(factory.rejected.items())
     ]
     try:
@@ -179,24 +191,29 @@ def _lines(records: Sequence[Any]) -> str:
 
 
 def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
-    """Columns hold one type each: prompts become messages, inputs of actions and other nested values JSON texts."""
+    """A column holds one type: prompts become messages; inputs of actions, nested and mixed values JSON texts."""
     import pyarrow
     import pyarrow.parquet
 
     names = list(dict.fromkeys(key for record in records for key in record))
-    columns = {name: [_column_value(name, record.get(name)) for record in records] for name in names}
+    columns = {name: _column(name, [record.get(name) for record in records]) for name in names}
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
 
 
-def _column_value(name: str, value: Any) -> Any:
-    if name == "prompt" and isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    if name == "golden_answer" and value is not None:
-        return [{**action, "Action_Input": _as_text(action["Action_Input"])} for action in value]
-    if name in ("prompt", "golden_response", "id") or value is None:
-        return value
-    return _as_text(value)
+def _column(name: str, values: list[Any]) -> list[Any]:
+    if name == "prompt":
+        return [[{"role": "user", "content": value}] if isinstance(value, str) else value for value in values]
+    if name == "golden_answer":
+        return [None if value is None else [_call(action) for action in value] for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    lists = kinds == {list} and all(isinstance(text, str) for value in values for text in value or [])
+    alike = lists or (len(kinds) == 1 and kinds <= {str, int, float, bool})
+    return values if alike else [None if value is None else _as_text(value) for value in values]
+
+
+def _call(action: dict[str, Any]) -> dict[str, str]:
+    return {"Action": action["Action"], "Action_Input": _as_text(action["Action_Input"])}
 
 
 def _as_text(value: Any) -> str:
@@ -206,7 +223,7 @@ def _as_text(value: Any) -> str:
 def summary(factory: Factory) -> str:
     """One line: rows, what was rejected and why, requests, tokens, speed."""
     found = report(factory)
-    now, earlier = found["this_run"], factory.earlier
+    now, earlier = found["this_run"], factory.earlier.requests
     return (
         f"{len(factory.kept)} rows, {len(factory.rejected)} rejected{_why(factory)}; {now['requests']} requests and "
         f"{earlier} answers from the journal, {now['prompt_tokens']} prompt and {now['completion_tokens']} completion "

@@ -42,8 +42,8 @@ class Journal:
     all that came meanwhile: `add` waits for no disk, and a power cut loses the last moment at most.
 
     The first line is a header with what decides the records. A journal begun with other settings is set aside
-    under a numbered name and a new one begins; both are said on stdout. A last line that a kill tore is
-    dropped. One process at a time holds a journal.
+    under a numbered name; one of the present settings that was set aside comes back, else a new one begins. Both are said
+    on stdout. A last line that a kill tore is dropped. One process at a time holds a journal.
 
     Args:
         path: The file; its folder must exist.
@@ -111,12 +111,12 @@ class Journal:
 
     def _read_or_begin(self, decides: Mapping[str, Any]) -> None:
         lines = self._whole_lines()
-        header = lines[0] if lines else {}
-        if header.get("fingerprint") == fingerprint(decides):
+        if lines and lines[0].get("fingerprint") != fingerprint(decides):
+            self._set_aside(lines[0].get("decides", {}), decides)
+            lines = self._whole_lines()
+        if lines:
             self.records = {line["key"]: line["record"] for line in lines[1:]}
             return
-        if lines:
-            self._set_aside(header.get("decides", {}), decides)
         self._append({"fingerprint": fingerprint(decides), "decides": dict(decides)})
         os.fsync(self._file.fileno())
         sync(self.path.parent)
@@ -128,9 +128,12 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         self._file.truncate(len(whole))
         try:
-            return [json.loads(line) for line in whole.splitlines()]
+            lines = [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
             raise UsageError(f"{self.path} is damaged ({error}). Move it away to begin a new one.") from error
+        if not all(isinstance(line, dict) for line in lines):
+            raise UsageError(f"{self.path} is damaged (a line is no object). Move it away to begin a new one.")
+        return lines
 
     def _set_aside(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         number = 1
@@ -138,9 +141,21 @@ class Journal:
             number += 1
         os.rename(self.path, aside)
         self._file.close()
-        self._file = self._open_locked()
         changed = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
-        print(f"{self.path}: made with another {changed or 'header'}; set aside as {aside.name}, starting anew.")
+        former = self._set_aside_before(new)
+        if former is not None:
+            os.rename(former, self.path)
+        self._file = self._open_locked()
+        next_step = "starting anew" if former is None else f"going on with {former.name}, made with these"
+        print(f"{self.path}: made with another {changed or 'header'}; set aside as {aside.name}, {next_step}.")
+
+    def _set_aside_before(self, decides: Mapping[str, Any]) -> Path | None:
+        """The journal of these very settings, if it was set aside once."""
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}.*{self.path.suffix}")):
+            with path.open("rb") as file:
+                if fingerprint(decides).encode() in file.readline():
+                    return path
+        return None
 
     def _append(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")

@@ -20,7 +20,7 @@ class Progress:
     def __init__(self, total: int, what: str):
         self.total, self.what, self.done = total, what, 0
         self._began = self._said_at = time.monotonic()
-        self._tenths_said = 0
+        self._tenths_said = self._earlier = 0
 
     def __enter__(self) -> Self:
         self._bar = tqdm(total=self.total, desc=self.what, unit="row", disable=not sys.stderr.isatty())
@@ -33,11 +33,11 @@ class Progress:
         """Count `rows` more as done."""
         self.reach(self.done + rows)
 
-    def reach(self, done: int, details: str = "") -> None:
-        """So many rows are done; `details` are shown with them."""
+    def reach(self, done: int, details: str = "", earlier: int = 0) -> None:
+        """So many rows are done, `earlier` ones of them before this run; `details` are shown with them."""
         self._bar.set_postfix_str(details, refresh=False)
         self._bar.update(done - self.done)
-        self.done = done
+        self.done, self._earlier = done, earlier
         if self._bar.disable and self._has_news():
             print(self._line(details), file=sys.stderr, flush=True)
 
@@ -49,7 +49,7 @@ class Progress:
         return True
 
     def _line(self, details: str) -> str:
-        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        rate = (self.done - self._earlier) / max(time.monotonic() - self._began, 1e-9)
         left = tqdm.format_interval((self.total - self.done) / rate) if rate else "?"
         shown = f", {details}" if details else ""
         return f"{self.what}: {self.done}/{self.total} rows, {rate:.1f} rows/s{shown}, {left} left"

@@ -177,7 +177,7 @@ def from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, str]:
 def unknown_key(key: str, origin: str, known: Iterable[str]) -> UsageError:
     """The error for a key that means nothing, with the nearest one that does."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "`python -m trainer train --help` lists the settings."
+    hint = f"Did you mean {near[0]!r}?" if near else "`python -m trainer SUBCOMMAND --help` lists the settings."
     return UsageError(f"unknown setting {key!r} (from {origin}). {hint}")
 
 

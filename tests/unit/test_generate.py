@@ -4,6 +4,7 @@ import random
 import re
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from trainer.resolve import resolve
 from trainer.teachers import client as client_module
 
 FILES = ("train_data.json", "eval_data.json")
+ALL_FILES = (*FILES, "rejected.jsonl", "README.md")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def prompt_file(folder: Path, count: int = 24, **extra: Any) -> Path:
 
 
 def written(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in FILES]
+    return [(folder / name).read_bytes() for name in ALL_FILES]
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -84,10 +86,17 @@ def test_no_prompt_occurs_twice_within_or_across_the_files_whatever_its_case_and
     assert len(set(prompts)) == len(prompts) == 16
 
 
-def test_the_files_are_the_same_bytes_at_any_concurrency(tmp_path: Path):
-    with FakeTeacher(imaginative) as teacher:
-        for concurrency in (1, 3, 16):
-            assert generate(teacher.url, tmp_path / str(concurrency), vllm_server_max_concurrency=concurrency) == 0
+def judging(body: dict[str, Any]) -> Any:
+    """As `imaginative`, and grades."""
+    return "Grade: 9" if body["messages"][-1]["content"].startswith("Grade the") else imaginative(body)
+
+
+@pytest.mark.parametrize("flags", [{}, {"judge": 5, "best_of": 2}])
+def test_the_files_are_the_same_bytes_at_any_concurrency_and_when_repeated(tmp_path: Path, flags: dict[str, Any]):
+    with FakeTeacher(judging) as teacher:
+        for concurrency in (1, 3, 16, 16):
+            out = tmp_path / str(concurrency)
+            assert generate(teacher.url, out, vllm_server_max_concurrency=concurrency, **flags) == 0
     assert written(tmp_path / "1") == written(tmp_path / "3") == written(tmp_path / "16")
 
 
@@ -156,8 +165,91 @@ def test_another_seed_sets_the_journal_aside_and_gives_other_rows(tmp_path: Path
         generate(teacher.url, tmp_path / "out", prompts=prompts, seed=1)
         first = written(tmp_path / "out")
         generate(teacher.url, tmp_path / "out", prompts=prompts, seed=2)
-    assert written(tmp_path / "out") != first
-    assert "made with another prompts, seed; set aside as generate.journal.1.jsonl" in capsys.readouterr().out
+        assert written(tmp_path / "out") != first
+        assert "made with another prompts, seed; set aside as generate.journal.1.jsonl" in capsys.readouterr().out
+        asked = len(teacher.chats)
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=1)
+        assert "going on with generate.journal.1.jsonl, made with these" in capsys.readouterr().out
+        assert len(teacher.chats) == asked and written(tmp_path / "out") == first
+
+
+def test_a_finished_run_needs_no_teacher_to_be_written_again_in_another_format(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+    assert generate(teacher.url, tmp_path, format="jsonl", teacher_patience=0) == 0
+    assert len(load_rows(str(tmp_path / "train_data.jsonl"))) == 12
+
+
+def test_a_busy_server_gets_fewer_requests_at_once_and_a_quick_one_more(tmp_path: Path):
+    def at_most(limit: int) -> Any:
+        def reply(body: dict[str, Any]) -> Any:
+            with lock:
+                state["now"] += 1
+                state["most"] = max(state["most"], state["now"])
+                busy = state["now"] > limit
+            time.sleep(0.005)
+            with lock:
+                state["now"] -= 1
+            return Fault(429, "busy") if busy else echo(body)
+
+        return reply
+
+    lock, found = threading.Lock(), {}
+    for limit in (4, 1000):
+        state = {"now": 0, "most": 0}
+        with FakeTeacher(at_most(limit)) as teacher:
+            prompts = prompt_file(tmp_path, count=300)
+            generate(teacher.url, tmp_path / str(limit), prompts=prompts, train_samples=300, eval_samples=0)
+        report = json.loads((tmp_path / str(limit) / "generation_report.json").read_text())
+        found[limit] = state["most"], report["this_run"]["highest_concurrency"], report["this_run"]["retries"]
+    assert found[4][0] <= found[4][1] == 16 and 0 < found[4][2] < 150
+    assert found[1000][1] >= 32 and found[1000][2] == 0
+
+
+def test_the_teacher_is_shown_the_recipes_instruction_and_rows_hold_the_prompt_alone(tmp_path: Path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text('request: "Ask of {x}."\naxes: {x: [tea]}\nanswer: "{prompt} Be brief."\nmax_tokens: 77\n')
+
+    def quoting(body: dict[str, Any]) -> str:
+        return f'"What is tea {body["seed"]}?"' if body["messages"][0]["content"] == "Ask of tea." else "A leaf."
+
+    with FakeTeacher(quoting) as teacher:
+        generate(teacher.url, tmp_path / "out", recipe=recipe)
+        shown = {chat.body["messages"][0]["content"] for chat in teacher.chats} - {"Ask of tea."}
+        assert {chat.body["max_tokens"] for chat in teacher.chats} == {77}
+    rows = [row for name in FILES for row in rows_of(tmp_path / "out", name)]
+    assert {f"{row['prompt']} Be brief." for row in rows} == shown
+    assert all(re.fullmatch(r"What is tea \d+\?", row["prompt"]) for row in rows)
+
+
+def test_requests_that_the_teacher_wrote_badly_are_rejected_before_they_are_answered(tmp_path: Path):
+    def writing(body: dict[str, Any]) -> Any:
+        if not body["messages"][0]["content"].startswith("Write one"):
+            return f"Answer {body['seed']}."
+        bad = {0: "I'm sorry, but I can't help with that.", 1: ("Tell me", "length"), 2: " "}
+        return bad.get(body["seed"] % 6, f"Tell me of {words(body['seed'])}.")
+
+    with FakeTeacher(writing) as teacher:
+        generate(teacher.url, tmp_path, train_samples=30)
+        answered = [chat for chat in teacher.chats if not chat.body["messages"][0]["content"].startswith("Write one")]
+    rejected = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert {row["rule"] for row in rejected} == {"request_refusal", "request_truncated", "request_empty"}
+    assert len(answered) == 34
+
+
+def test_requests_that_are_nearly_the_same_are_rejected_and_name_the_one_they_repeat(tmp_path: Path):
+    def writing(body: dict[str, Any]) -> Any:
+        asked, seed = body["messages"][0]["content"], body["seed"]
+        if not asked.startswith("Write one"):
+            return f"Answer {seed}."
+        return f"{words(seed % 40)} {'kindly' if seed % 2 else 'please'}."
+
+    with FakeTeacher(writing) as teacher:
+        generate(teacher.url, tmp_path, train_samples=10, eval_samples=2)
+    rejected = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    kept = {row["id"] for name in FILES for row in rows_of(tmp_path, name)}
+    assert {row["rule"] for row in rejected} <= {"duplicate", "near_duplicate"}
+    assert all(row["repeats"] in kept for row in rejected)
 
 
 def test_further_keys_of_a_prompt_file_are_carried_and_its_golden_responses_replaced(tmp_path: Path):
@@ -198,6 +290,24 @@ def test_answers_that_contradict_are_empty_cut_or_refused_are_rejected_counted_a
             generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=16, eval_samples=4)
         assert raised.value.exit_code == 3
         assert [len(rows_of(tmp_path / "out", name)) for name in FILES] == [15, 4]
+
+
+def test_a_teacher_that_refuses_everything_ends_the_run_after_a_few_requests_with_its_own_words(tmp_path: Path):
+    with FakeTeacher(lambda body: Fault(400, error("no such template", 400))) as teacher:
+        with pytest.raises(TeacherError, match=r"no such template\. So were all of the first 32\."):
+            generate(teacher.url, tmp_path, train_samples=500)
+        assert len(teacher.chats) <= 32 + 2 * 16
+    assert not (tmp_path / "train_data.json").exists()
+
+
+def test_a_run_without_one_good_row_writes_no_files_over_those_that_are_there(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+        before = written(tmp_path)
+        teacher.reply = lambda body: ""
+        with pytest.raises(TeacherError, match="0 rows were good"):
+            generate(teacher.url, tmp_path, seed=3)
+    assert written(tmp_path) == before
 
 
 def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_number_of_requests(tmp_path: Path):
@@ -294,6 +404,12 @@ def test_the_sampling_settings_reach_the_teacher_and_each_request_has_a_seed_of_
     assert len({r.body["seed"] for r in teacher.chats}) == 16
 
 
+def words(seed: int, count: int = 30) -> str:
+    """So many made-up words that depend on the seed."""
+    draw = random.Random(seed)
+    return " ".join("".join(draw.choices("aeioubdfglmnprst", k=5)) for _ in range(count))
+
+
 CATALOGUE = [
     {
         "name": name,
@@ -326,7 +442,7 @@ def walking(tmp_path: Path) -> Path:
 def test_calls_that_no_tool_of_the_prompt_accepts_are_rejected_by_name_and_the_others_become_golden_answers(walking):
     rejected = [json.loads(line) for line in (walking / "rejected.jsonl").read_text().splitlines()]
     assert {row["rule"] for row in rejected} == {"no_action", "unknown_tool", "bad_arguments"}
-    assert all(row["answer"] and "golden_response" not in row for row in rejected)
+    assert all(row["answer"] and row["row"]["prompt"] and "golden_response" not in row["row"] for row in rejected)
     for row in load_rows(str(walking / "train_data.json")):
         assert row.golden_answer == [{"Action": "north", "Action_Input": {"steps": 2}}]
         assert sorted(row.extra["tools"]) == ["east", "north", "south"]
@@ -404,14 +520,14 @@ def test_the_best_graded_of_several_answers_is_kept_and_its_grade_with_it(tmp_pa
                 grades.append(chat.body["temperature"])
     assert set(grades) == {0.0} and all(len(found) == 3 for found in answers.values())
     for row in rows_of(tmp_path / "out", "train_data.json"):
-        assert row["grade"] == max(answers[row["prompt"]]) == int(row["golden_response"][0].split()[-1][:-1]) % 10
+        assert row["judge_grade"] == max(answers[row["prompt"]]) == int(row["golden_response"][0].split()[-1][:-1]) % 10
 
 
 def test_answers_graded_below_the_floor_or_not_at_all_are_rejected(tmp_path: Path):
     with FakeTeacher(grading) as teacher, pytest.raises(TeacherError, match="low_grade"):
         generate(teacher.url, tmp_path / "out", prompts=prompt_file(tmp_path), judge=6, train_samples=20)
     rows = rows_of(tmp_path / "out", "train_data.json") + rows_of(tmp_path / "out", "eval_data.json")
-    assert rows and all(row["grade"] >= 6 for row in rows)
+    assert rows and all(row["judge_grade"] >= 6 for row in rows)
     rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert len(rows) + len(rejected) == 24 and {row["rule"] for row in rejected} <= {"low_grade", "ungraded"}
 
@@ -422,6 +538,9 @@ def test_answers_graded_below_the_floor_or_not_at_all_are_rejected(tmp_path: Pat
         ("Fine.\nGrade: 7", 7),
         ("Grade: 10", 10),
         ("grade it? Grade: 3 … no, Grade: **4**", 4),
+        ("**Grade**: 8", 8),
+        ("grade: 2", 2),
+        ("Grade: 8.5", None),
         ("Grade: 0", None),
         ("Grade: 11", None),
         ("Seven.", None),

@@ -87,3 +87,34 @@ def test_a_folder_that_does_not_exist_is_a_usage_error(tmp_path: Path):
 def test_the_fingerprint_changes_with_a_value_and_not_with_the_order_of_keys():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1, "b": 2}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_a_journal_that_was_set_aside_comes_back_with_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "a.jsonl"
+    for seed in (1, 2):
+        with Journal(path, {"seed": seed}) as journal:
+            journal.add("key", seed)
+    with Journal(path, {"seed": 1}) as journal:
+        assert journal.records == {"key": 1}
+        journal.add("more", 1)
+    assert "set aside as a.2.jsonl, going on with a.1.jsonl, made with these." in capsys.readouterr().out
+    with Journal(path, {"seed": 2}) as journal:
+        assert journal.records == {"key": 2}
+
+
+def test_a_line_that_is_no_object_is_an_error_that_names_the_file(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("[1]\n")
+    with pytest.raises(UsageError, match=r"a\.jsonl is damaged"):
+        Journal(path, {})
+
+
+def test_a_disk_that_takes_no_more_is_told_at_the_next_record_or_at_the_end(tmp_path: Path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path / "a.jsonl", {})
+    monkeypatch.setattr(os, "fsync", full)
+    journal.add("key", 1)
+    with pytest.raises(UsageError, match="No space left on device"):
+        journal.close()

@@ -2,7 +2,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.teachers import pace as pace_module
@@ -101,6 +101,16 @@ def test_after_a_busy_server_the_limit_grows_by_an_eighth_a_round(clock: Clock):
     assert asyncio.run(rounds(pace, clock, saturated(512, 0.1), 2)) == [72, 81]
 
 
+def test_a_slow_round_never_raises_a_limit_that_a_busy_server_lowered(clock: Clock):
+    pace = Pace(1024, adapts=True)
+    asyncio.run(rounds(pace, clock, saturated(256, 0.1), 6))
+    for _ in range(6):
+        clock.now += 1
+        pace.pushed_back(clock.now)
+    before = pace.limit
+    assert asyncio.run(rounds(pace, clock, lambda limit: 5.0, 1))[0] <= before
+
+
 def test_one_slot_is_always_left(clock: Clock):
     pace = Pace(16, adapts=True)
     for _ in range(20):
@@ -117,6 +127,7 @@ def test_rounds_in_which_slots_stayed_empty_teach_nothing(clock: Clock):
     assert pace.limit == 16
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.sampled_from(["ask", "answer", "busy", "give up"]), max_size=80), st.integers(1, 5))
 def test_slots_in_use_never_exceed_the_limit_and_no_turn_is_lost(events, ceiling):
     async def play():

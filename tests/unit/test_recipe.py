@@ -59,6 +59,10 @@ def test_a_recipe_of_ones_own_is_a_yaml_file(tmp_path):
         ({"grading": "Grade {prompt}"}, r"grading: expected the place \{answer\} in it"),
         ({"prompt": "{tools} {request}"}, r"prompt: found the place \{tools\}"),
         ({"axes": {"topic": []}}, "an axis without values"),
+        ({"axes": {"topic": ["a"], "prompt": ["b"]}}, "an axis can't be named 'prompt'"),
+        ({"request": "Of {topic:>9}."}, "found the place"),
+        ({"request": "Of {topic.name}."}, "found the place"),
+        ({"language": "english"}, "found the language 'english'"),
         ({"near_duplicates": 1.5}, "near_duplicates is 1.5, expected over 0, up to 1"),
         ({"max_tokens": 0}, "expected at least 1"),
     ],
@@ -82,6 +86,26 @@ def test_a_file_that_is_no_recipe_is_a_usage_error(tmp_path):
     path.write_text("a: [")
     with pytest.raises(UsageError, match="is not valid YAML"):
         load_recipe(str(path))
+
+
+@pytest.mark.parametrize("tools", [None, "stop", [{"type": "function"}]])
+def test_a_given_row_whose_tools_are_no_names_is_a_usage_error(tmp_path, tools):
+    path = write(tmp_path, [{"prompt": "A", "tools": tools}])
+    with pytest.raises(UsageError, match=r"row 1: its key 'tools' is .*, expected names of tools"):
+        given(path, [Tool("go", "", {"type": "object"})], 0)
+
+
+def test_half_a_surrogate_pair_in_a_prompt_is_a_usage_error(tmp_path):
+    path = tmp_path / "prompts.json"
+    path.write_text('[{"prompt": "a\\ud800b"}]')
+    with pytest.raises(UsageError, match="row 1: its prompt has half of a surrogate pair"):
+        given(str(path), [], 0)
+
+
+def test_the_tools_of_a_recipe_of_ones_own_are_looked_for_beside_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text('request: "Of {tool}."\ntools: t.json\n')
+    assert load_recipe(str(path)).tools == str(tmp_path / "t.json")
 
 
 def test_every_combination_of_the_axes_comes_once_before_one_comes_again_in_an_order_by_the_seed():

@@ -16,11 +16,12 @@ SHOWN_CHARACTERS = 2000  # of a prompt or a response in the card
 def report(factory: Factory) -> dict[str, Any]:
     """Everything that can be counted, as it stands in generation_report.json.
 
-    `yield` is the share of candidates that a rule let pass. `total` is all that the journal holds, of this run and
-    earlier ones, `this_run` what was asked for now, refused requests included; seconds are of this run.
+    `yield` is the share of candidates that a rule let pass. `this_run` is what was asked for now, `total` that and what
+    earlier runs left in the journal; seconds are of this run.
     """
     settings, seconds = factory.settings, time.monotonic() - factory.began
-    rejected, answers = rejections(factory), factory.journal.records.values()
+    rejected = rejections(factory)
+    total = {key: getattr(factory.earlier, key) + value for key, value in asdict(factory.spent).items()}
     return {
         "recipe": factory.recipe.name,
         "model": settings.model,
@@ -31,11 +32,7 @@ def report(factory: Factory) -> dict[str, Any]:
         "accepted": round(len(factory.kept) / max(factory.settled, 1), 4),
         "rejected": rejected,
         "yield": {rule: round(1 - count / max(factory.settled, 1), 4) for rule, count in rejected.items()},
-        "total": {
-            "requests": len(answers),
-            "prompt_tokens": sum(answer["prompt_tokens"] for answer in answers),
-            "completion_tokens": sum(answer["completion_tokens"] for answer in answers),
-        },
+        "total": total,
         "this_run": {
             **asdict(factory.spent),
             "retries": factory.client.retries,

@@ -34,13 +34,11 @@ class Sketch:
         exact: The same for texts of the same words, whatever case and whitespace.
         words_W: uint64, hashes of the words.
         trigrams_S: uint64, sorted hashes of the different trigrams; of all its words where a text has fewer than three.
-        minhash: Of the trigrams.
     """
 
     exact: bytes
     words_W: np.ndarray
     trigrams_S: np.ndarray
-    minhash: MinHash
 
 
 class Duplicates:
@@ -77,8 +75,8 @@ class Duplicates:
             return "duplicate", self._keys[exact]
         if self.near is None or self._index is None:
             return None
-        sketch = sketch_of(text)
-        numbers: list[Any] = self._index.query(sketch.minhash)
+        sketch, minhash = sketch_of(text)
+        numbers: list[Any] = self._index.query(minhash)
         found = [(jaccard(sketch, kept), kept) for kept in map(self._sketches.__getitem__, sorted(numbers))]
         near = [(similarity, kept) for similarity, kept in found if similarity >= self.near and same_task(sketch, kept)]
         return ("near_duplicate", self._keys[max(near, key=itemgetter(0))[1].exact]) if near else None
@@ -90,8 +88,9 @@ class Duplicates:
             return
         self._keys[exact] = key
         if self._index is not None:
-            self._index.insert(len(self._sketches), sketch_of(text).minhash)
-            self._sketches.append(sketch_of(text))
+            sketch, minhash = sketch_of(text)
+            self._index.insert(len(self._sketches), minhash)
+            self._sketches.append(sketch)
 
 
 def fingerprint(text: str) -> bytes:
@@ -109,14 +108,14 @@ def words_of(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=256)  # a text is looked up, then kept; others come between
-def sketch_of(text: str) -> Sketch:
-    """What is compared of a text."""
+def sketch_of(text: str) -> tuple[Sketch, MinHash]:
+    """What is compared of a text, and the MinHash of its trigrams by which candidates are found."""
     words = words_of(text)
     hashes_W = np.fromiter((zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words), np.uint64, len(words))
     trigrams_S = np.unique(_trigrams(hashes_W))
     minhash = _empty_minhash().copy()
     minhash.update_batch((trigrams_S >> np.uint64(32)).tolist())
-    return Sketch(fingerprint(text), hashes_W, trigrams_S, minhash)
+    return Sketch(fingerprint(text), hashes_W, trigrams_S), minhash
 
 
 def _trigrams(hashes_W: np.ndarray) -> np.ndarray:

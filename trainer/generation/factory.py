@@ -6,8 +6,10 @@ The journal keeps the teacher's answers, not what is made of them.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import re
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +25,15 @@ from trainer.generation.recipe import Recipe
 from trainer.journal import Journal
 from trainer.preflight import TeacherIdentity, identify
 from trainer.progress import Progress
-from trainer.teachers.batch import row_seed, run_bounded
+from trainer.teachers.batch import all_of, row_seed, run_bounded
 from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
 
 CANDIDATES_PER_ROW = 4  # that the teacher may write for each row asked for
 MOST_AT_ONCE = 1024  # requests, where nobody says how many
+OTHER_FILES = 64  # that the process may have open besides connections
+ALL_REFUSED = 32  # requests; where not one of so many first ones was answered, the rest won't be
 GRADING_TOKENS = 512
-GRADE = re.compile(r"Grade:\W*(10|[1-9])\b")
+GRADE = re.compile(r"\bgrade\W{1,6}(10|[1-9])\b(?![.,]\d)", re.IGNORECASE)
 PROMPT_CHECKS = ("truncated", "empty", "refusal", "wrong_language", "template_echo", "thinking_leak")
 
 
@@ -38,16 +42,20 @@ class Candidate:
     """What became of a number.
 
     Attributes:
-        row: With its golden response, if it is good.
+        row: Without an answer.
         words: By which a duplicate is recognised; None where there is no prompt.
         reason: The rule that it breaks; None: it is good.
         answer: The text that broke it.
+        repeats: The id of the kept row that it is a duplicate of.
+        good: The row with its answer, where that is good.
     """
 
     row: Row
     words: str | None
     reason: str | None
     answer: str | None = None
+    repeats: str | None = None
+    good: Row | None = None
 
 
 @dataclass
@@ -58,7 +66,8 @@ class Spent:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def add(self, answer: ChatAnswer) -> None:
+    def add(self, answer: ChatAnswer, requests: int = 1) -> None:
+        self.requests += requests
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
 
@@ -73,10 +82,10 @@ class Factory:
     Attributes:
         kept: Good rows in the order of their numbers, at most as many as wanted.
         rejected: The other candidates before the last of them, by number.
-        identity: The teacher; None before `run`.
+        identity: The teacher; None as long as nothing is asked of it.
         new_rows: Of those kept, the ones that this run paid for.
         spent: What this run paid for.
-        earlier: Answers that it found in the journal.
+        earlier: What it found in the journal.
     """
 
     def __init__(self, settings: Generate, recipe: Recipe, prompts: Commissions | Sequence[Draft], journal: Journal):
@@ -91,17 +100,21 @@ class Factory:
         self.refusal = ""
         self.new_rows = 0
         self.spent = Spent()
-        self.earlier = len(journal.records)
+        self.earlier = Spent()
+        for record in journal.records.values():
+            self.earlier.add(ChatAnswer(**record))
         self.began = time.monotonic()
         self._duplicates = Duplicates(recipe.near_duplicates)
         self._asked: set[int] = set()
+        self._identifying = asyncio.Lock()
+        self._refused = self._answered = 0
         self._made: dict[int, Candidate] = {}
         self._hopeful = 0  # of those made: good, and not settled
         self.client = TeacherClient(
             settings.base_url,
             settings.model,
             api_key=settings.api_key,
-            max_concurrency=settings.vllm_server_max_concurrency or MOST_AT_ONCE,
+            max_concurrency=settings.vllm_server_max_concurrency or min(MOST_AT_ONCE, connections_at_most()),
             adapts=True,
             patience=settings.teacher_patience,
         )
@@ -119,22 +132,30 @@ class Factory:
     async def run(self, progress: Progress) -> None:
         """Work until enough candidates are good, or none is left.
 
-        A candidate is begun only if it is needed even where all before it are good. So no request is in vain.
+        A candidate is begun only if it is needed even where all before it are good. What is paid for in vain is the
+        answer to a prompt that is begun before the one which it repeats is answered.
 
         Raises:
             TeacherError: the teacher is gone or unfit.
         """
         async with self.client:
-            self.identity = await identify(self.client)
-            self._require_room(self.identity)
 
             async def work(number: int) -> None:
                 self._made[number] = candidate = await self._make(number)
                 self._hopeful += candidate.reason is None
                 self._settle()
-                progress.reach(len(self.kept), self._details())
+                progress.reach(len(self.kept), self._details(), earlier=len(self.kept) - self.new_rows)
 
             await run_bounded(work, range(self.limit), self._room)
+
+    async def _identify(self) -> None:
+        """Know the teacher before the first request to it; a run that finds all in its journal needs none."""
+        async with self._identifying:
+            if self.identity is not None:
+                return
+            identity = await identify(self.client)
+            self._require_room(identity)
+            self.identity = identity
 
     def _require_room(self, identity: TeacherIdentity) -> None:
         window, tokens = identity.max_model_len, self.max_tokens
@@ -159,19 +180,23 @@ class Factory:
         """Keep or reject, in the order of numbers, all candidates that have none unmade before them."""
         while len(self.kept) < self.wanted and (candidate := self._made.pop(self.settled, None)) is not None:
             self._hopeful -= candidate.reason is None
+            self._forget(self.settled)
             again = None if candidate.words is None else self._duplicates.of(candidate.words)
             if again is not None:
                 rule, former = again
-                row = dataclasses.replace(
-                    candidate.row, golden_response=None, extra={**candidate.row.extra, "of": former}
-                )
-                self.rejected[self.settled] = Candidate(row, candidate.words, rule)
-            elif candidate.reason is not None:
+                self.rejected[self.settled] = Candidate(candidate.row, None, rule, repeats=former)
+            elif candidate.good is None:
                 self.rejected[self.settled] = candidate
             else:
                 self._duplicates.add(candidate.row.id, candidate.words or "")
                 self.new_rows += self.settled in self._asked
-                self.kept.append(candidate.row)
+                self.kept.append(candidate.good)
+
+    def _forget(self, number: int) -> None:
+        """Drop what the journal holds of a settled number from memory."""
+        places = range(self.settings.best_of)
+        for stage in ("request", *(f"{stage}/{place}" for stage in ("answer", "grade") for place in places)):
+            self.journal.records.pop(f"{number}/{stage}", None)
 
     # ---- one candidate
 
@@ -200,14 +225,14 @@ class Factory:
         return commission.draft(request)
 
     async def _answer(self, number: int, draft: Draft) -> Candidate:
-        """The best of the good answers; where none is good, the first one and its fault."""
+        """The best of the good answers; where none is good, the best graded of the others, else the first."""
         places = range(self.settings.best_of)
         tries = [self._graded_answer(number, draft, place) for place in places]
         if all(f"{number}/answer/{place}" in self.journal.records for place in places):
             # Nothing to wait for, so that a repeated run settles each number before the next, and asks for nothing new.
             graded = [await each for each in tries]
         else:
-            graded = await asyncio.gather(*tries)
+            graded = await all_of(tries)
         return max(graded, key=lambda found: (found[1].reason is None, found[0]))[1]  # the first of equal ones
 
     async def _graded_answer(self, number: int, draft: Draft, place: int) -> tuple[int, Candidate]:
@@ -227,23 +252,24 @@ class Factory:
         rule = broken(found, self.recipe.checks) or contradiction(draft.row, answer)
         if rule is not None:
             return Candidate(draft.row, draft.words, rule, answer.text)
-        return Candidate(answered(draft, answer.text.strip()), draft.words, None)
+        return Candidate(draft.row, draft.words, None, good=answered(draft, answer.text.strip()))
 
     # ---- grades
 
     async def _graded(self, number: int, draft: Draft, candidate: Candidate, place: int) -> tuple[int, Candidate]:
         """A good candidate with the teacher's grade; rejected below the floor."""
-        text = candidate.row.golden_response or ""
+        assert candidate.good is not None
+        text = candidate.good.golden_response or ""
         asked = self.recipe.grading.format(prompt=draft.row.prompt[-1]["content"], answer=text)
         messages: list[Message] = [{"role": "user", "content": asked}]
-        answer = await self._ask(f"{number}/grade/{place}", messages, GRADING_TOKENS, 0.0)
+        answer = await self._ask(f"{number}/grade/{place}", messages, GRADING_TOKENS, 0.0, thinks=False)
         grade = parse_grade(answer.text) if answer is not None else None
         if grade is None:
             return 0, Candidate(draft.row, draft.words, "ungraded", text)
         if grade < (self.settings.judge or 0):
             return grade, Candidate(draft.row, draft.words, "low_grade", text)
-        extra = {**candidate.row.extra, "grade": grade}
-        return grade, dataclasses.replace(candidate, row=dataclasses.replace(candidate.row, extra=extra))
+        good = dataclasses.replace(candidate.good, extra={**candidate.good.extra, "judge_grade": grade})
+        return grade, dataclasses.replace(candidate, good=good)
 
     # ---- one request
 
@@ -255,31 +281,55 @@ class Factory:
     def temperature(self) -> float:
         return self.recipe.temperature if self.settings.temperature is None else self.settings.temperature
 
-    async def _ask(self, key: str, messages: list[Message], max_tokens: int, temperature: float) -> ChatAnswer | None:
+    async def _ask(
+        self, key: str, messages: list[Message], max_tokens: int, temperature: float, *, thinks: bool = True
+    ) -> ChatAnswer | None:
         """The answer to a request, out of the journal or into it; None where the server refuses it.
 
         A refusal is not kept: to ask again costs nothing.
+
+        Raises:
+            TeacherError: the teacher is gone or unfit, or refuses everything.
         """
         known = self.journal.records.get(key)
         if known is not None:
             return ChatAnswer(**known)
+        if self.identity is None:
+            await self._identify()
         number, _, stage = key.partition("/")
         self._asked.add(int(number))
-        self.spent.requests += 1  # one that is refused counts, too
+        self.spent.requests += 1
         try:
             answer = await self.client.chat(
                 messages,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=row_seed(self.settings.seed, int(number), stage),
-                enable_thinking=self.settings.enable_thinking,
+                enable_thinking=self.settings.enable_thinking and thinks,
             )
         except RequestRefused as refusal:
-            self.refusal = self.refusal or str(refusal)
+            self._count(refusal)
             return None
         self.journal.add(key, dataclasses.asdict(answer))
-        self.spent.add(answer)
+        self.spent.add(answer, requests=0)
+        self._answered += 1
         return answer
+
+    def _count(self, refusal: RequestRefused) -> None:
+        """Raise a refusal where the teacher refused all requests so far, and these were many."""
+        self.refusal = self.refusal or str(refusal)
+        self._refused += 1
+        if self._refused >= ALL_REFUSED and not self._answered and not self.earlier.requests:
+            raise TeacherError(f"{refusal} So were all of the first {self._refused}.") from refusal
+
+
+def connections_at_most() -> int:
+    """How many the process may have open; its soft limit is raised to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return MOST_AT_ONCE if soft == resource.RLIM_INFINITY else max(1, soft - OTHER_FILES)
 
 
 def answered(draft: Draft, text: str) -> Row:

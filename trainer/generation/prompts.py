@@ -94,7 +94,7 @@ class Commissions:
         return random.Random(row_seed(self.seed, number, "tools")).sample(self.tools, count)
 
 
-def given(path: str, tools: Sequence[Tool], seed: int) -> list[Draft]:
+def given(path: str, tools: Sequence[Tool], seed: int, *, skip_bad_rows: bool = False) -> list[Draft]:
     """The different prompts of a file in a seeded order; golden responses in it are left out.
 
     A row's key `tools` names the tools that it offers; without it a row offers all.
@@ -104,8 +104,10 @@ def given(path: str, tools: Sequence[Tool], seed: int) -> list[Draft]:
     """
     known = {tool.name: tool for tool in tools}
     drafts: dict[str, Draft] = {}
-    for row in load_rows(path, needs_golden=False):
+    for row in load_rows(path, needs_golden=False, skip_bad_rows=skip_bad_rows):
         words = "\n".join(f"{message['role']}: {message['content']}" for message in row.prompt)
+        if not _is_text(words):
+            raise UsageError(f"{path}, row {row.id}: its prompt has half of a surrogate pair, which no server reads.")
         plain = Row(row.id, row.prompt, None, row.golden_answer, row.extra)
         drafts.setdefault(" ".join(words.casefold().split()), Draft(plain, words, _named(path, row, known)))
     different = list(drafts.values())
@@ -115,6 +117,8 @@ def given(path: str, tools: Sequence[Tool], seed: int) -> list[Draft]:
 
 def _named(path: str, row: Row, known: dict[str, Tool]) -> list[Tool]:
     names = row.extra.get("tools", list(known)) if known else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{path}, row {row.id}: its key 'tools' is {str(names)[:60]}, expected names of tools.")
     missing = [name for name in names if name not in known]
     if missing:
         raise UsageError(
@@ -122,6 +126,13 @@ def _named(path: str, row: Row, known: dict[str, Tool]) -> list[Tool]:
             "that has it: --tools FILE."
         )
     return [known[name] for name in names]
+
+
+def _is_text(words: str) -> bool:
+    try:
+        return bool(words.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def documented(tools: Sequence[Tool]) -> str:

@@ -17,6 +17,7 @@ from trainer.errors import UsageError
 from trainer.generation.checks import require_known
 from trainer.generation.language import require_known_language
 
+RESERVED = {"id", "prompt", "golden_response", "golden_answer", "judge_grade", "request", "tool", "tools"}
 NEEDED = {"prompt": "request", "answer": "prompt", "grading": "answer"}  # places that these texts must have
 FOLDER = Path(__file__).parent / "recipes"
 GRADING = """\
@@ -43,7 +44,8 @@ class Recipe:
         request: Asks the teacher to write one request; places: the axes, and with tools `tools` (documentation of
             those offered) and `tool` (the name of one of them). None: prompts come from a file.
         axes: What each place of `request` is filled with; every combination in turn.
-        tools: File of a tool catalogue or an OpenAPI document; None: a recipe without tools.
+        tools: File of a tool catalogue or an OpenAPI document, seen from the recipe's folder (a shipped one: from the
+            working directory); None: a recipe without tools.
         tools_per_prompt: Tools that a prompt offers at most.
         prompt: The row's prompt; places `request` and `tools`.
         answer: How the teacher is shown a prompt that it is to answer; its place `prompt` stands for the last message.
@@ -76,6 +78,8 @@ class Recipe:
         require_known(self.checks)
         if self.language is not None:
             require_known_language(self.language)
+        if reserved := sorted(RESERVED & self.axes.keys()):
+            raise UsageError(f"recipe {self.name}: an axis can't be named {reserved[0]!r}, which rows have already.")
         if any(not values for values in self.axes.values()):
             raise UsageError(f"recipe {self.name}: an axis without values; expected texts to choose from.")
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
@@ -101,7 +105,8 @@ class Recipe:
     def _require_places(self, key: str, known: set[str]) -> None:
         text = getattr(self, key)
         try:
-            found = {name for _, name, _, _ in string.Formatter().parse(text or "") if name is not None}
+            parts = [part for part in string.Formatter().parse(text or "") if part[1] is not None]
+            found = {str(name) + (f":{spec}" if spec else "") for _, name, spec, _ in parts}
         except ValueError as error:
             raise UsageError(
                 f"recipe {self.name}, {key}: {error}. A brace of the text itself is written twice."
@@ -133,7 +138,10 @@ def load_recipe(name: str) -> Recipe:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {path} is not valid YAML: {error}") from error
-    return parse_recipe(name, content)
+    recipe = parse_recipe(name, content)
+    if name in shipped or recipe.tools is None:
+        return recipe
+    return dataclasses.replace(recipe, tools=str(path.parent / recipe.tools))
 
 
 def parse_recipe(name: str, content: Any) -> Recipe:

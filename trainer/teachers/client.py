@@ -384,6 +384,25 @@ class TeacherClient:
         return await self._persist(attempts, partial(attempts.of_all, exchange))
 
     async def _persist(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]]) -> T:
+        async with self.pace.slot():
+            try:
+                return await attempt()
+            except Failure as failure:
+                first = failure
+            try:
+                return await self._retry(attempts, attempt, first)
+            except Failure as failure:
+                raise self._explained(failure, attempts.failed_at) from failure
+
+    async def _retry(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]], first: Failure) -> T:
+        """What follows a first try that failed; most requests get their answer without this machinery."""
+        failed: list[Failure] = [first]
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt()
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.may_pass),
             wait=attempts.pause,
@@ -391,12 +410,7 @@ class TeacherClient:
             before_sleep=lambda state: self._notice(attempts),
             reraise=True,
         )
-        async with self.pace.slot():
-            try:
-                answer = await retrying(attempt)
-            except Failure as failure:
-                raise self._explained(failure, attempts.failed_at) from failure
-        return answer
+        return await retrying(again)
 
     async def _by_sdk(self, method: str, url: str, body: dict[str, Any] | None = None, kind: type = object) -> Any:
         """The answer: decoded (a text where it isn't called JSON), or as it is where `kind` is str."""

@@ -123,7 +123,7 @@ class Pace:
         if self._probing:
             self._set(2 * self.limit)
         elif seen.seconds > SLOW * best.seconds:
-            self._set(max(best.limit, self.limit * 4 // 5))
+            self._set(min(self.limit, max(best.limit, self.limit * 4 // 5)))
         else:
             self._set(self.limit + max(1, self.limit // 8))
 
