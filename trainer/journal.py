@@ -42,8 +42,8 @@ class Journal:
     all that came meanwhile: `add` waits for no disk, and a power cut loses the last moment at most.
 
     The first line is a header with what decides the records. A journal begun with other settings is set aside
-    under a numbered name; one of the present settings that was set aside comes back, else a new one begins. Both are said
-    on stdout. A last line that a kill tore is dropped. One process at a time holds a journal.
+    under a numbered name; one of the present settings that was set aside comes back, else a new one begins. Both are
+    said on stdout. A last line that a kill tore is dropped. One process at a time holds a journal.
 
     Args:
         path: The file; its folder must exist.
