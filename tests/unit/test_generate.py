@@ -21,6 +21,7 @@ from trainer.generate import run
 from trainer.generation.factory import parse_grade
 from trainer.resolve import resolve
 from trainer.teachers import client as client_module
+from trainer.teachers.pace import START
 
 FILES = ("train_data.json", "eval_data.json")
 ALL_FILES = (*FILES, "rejected.jsonl", "README.md")
@@ -117,7 +118,7 @@ def test_a_run_continued_after_its_teacher_died_gives_the_files_of_an_unbroken_r
     with FakeTeacher(imaginative) as teacher:
         assert generate(teacher.url, tmp_path / "broken") == 0
         # What was in flight when the teacher died may be asked again, nothing else.
-        assert len(teacher.chats) <= whole - survived + 16
+        assert len(teacher.chats) <= whole - survived + START
     assert written(tmp_path / "broken") == written(tmp_path / "unbroken")
 
 
@@ -202,8 +203,8 @@ def test_a_busy_server_gets_fewer_requests_at_once_and_a_quick_one_more(tmp_path
             generate(teacher.url, tmp_path / str(limit), prompts=prompts, train_samples=300, eval_samples=0)
         report = json.loads((tmp_path / str(limit) / "generation_report.json").read_text())
         found[limit] = state["most"], report["this_run"]["highest_concurrency"], report["this_run"]["retries"]
-    assert found[4][0] <= found[4][1] == 16 and 0 < found[4][2] < 150
-    assert found[1000][1] >= 32 and found[1000][2] == 0
+    assert found[4][0] <= found[4][1] == START and 0 < found[4][2] < 150
+    assert found[1000][1] >= 2 * START and found[1000][2] == 0
 
 
 def test_the_teacher_is_shown_the_recipes_instruction_and_rows_hold_the_prompt_alone(tmp_path: Path):
@@ -296,7 +297,7 @@ def test_a_teacher_that_refuses_everything_ends_the_run_after_a_few_requests_wit
     with FakeTeacher(lambda body: Fault(400, error("no such template", 400))) as teacher:
         with pytest.raises(TeacherError, match=r"no such template\. So were all of the first 32\."):
             generate(teacher.url, tmp_path, train_samples=500)
-        assert len(teacher.chats) <= 32 + 2 * 16
+        assert len(teacher.chats) <= 32 + 2 * START
     assert not (tmp_path / "train_data.json").exists()
 
 

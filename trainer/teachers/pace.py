@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-START = 16  # slots that an adapting pace begins with
+START = 32  # slots that an adapting pace begins with
 WORTH = 1.15  # of the best rate so far, at which twice as many requests are worth it
 BETTER = 1.05  # of the best rate so far, at which a rate is better and not noise
 SLOW = 1.5  # times the seconds that a token took at the best rate: requests only wait
