@@ -203,7 +203,7 @@ def test_a_busy_server_gets_fewer_requests_at_once_and_a_quick_one_more(tmp_path
             generate(teacher.url, tmp_path / str(limit), prompts=prompts, train_samples=300, eval_samples=0)
         report = json.loads((tmp_path / str(limit) / "generation_report.json").read_text())
         found[limit] = state["most"], report["this_run"]["highest_concurrency"], report["this_run"]["retries"]
-    assert found[4][0] <= found[4][1] == START and 0 < found[4][2] < 150
+    assert found[4][0] <= found[4][1] == START and found[4][2] > 0
     assert found[1000][1] >= 2 * START and found[1000][2] == 0
 
 
