@@ -1,7 +1,7 @@
 """Scores of a model: does it answer right, and how likely does it find the golden text?
 
-Greedy decoding. A row with a golden answer is right when the actions and all their inputs are; a row without
-one is right when the text is the golden text. Shapes: B rows, T tokens.
+Greedy decoding. A row with a golden answer is right when the actions and all their inputs are, one with a `check`
+(`trainer.evaluation.verify`) when it passes, any other when the text is the golden text. Shapes: B rows, T tokens.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence, strip_thinking
 from trainer.atomic import write_json
 from trainer.config import Eval
-from trainer.dataset import Row, load_rows
+from trainer.dataset import BadRow, Row, load_rows
 from trainer.errors import Stopped, UsageError
+from trainer.evaluation.verify import passes, require_known
 from trainer.progress import Progress
 from trainer.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.resolve import Resolved
@@ -125,7 +126,9 @@ class Judge:
 
         Raises:
             Stopped: a stop was requested.
+            UsageError: a row's check means nothing.
         """
+        require_checks(rows)
         encoded = [self._prompt(row) for row in rows]
         report_cuts(f"prompts of {title} were cut to fit", sum(prompt.was_cut for prompt in encoded), len(encoded))
         prompts = [prompt.ids for prompt in encoded]
@@ -220,11 +223,27 @@ def target_nll(
     return ((loss_BT * in_target_BT).sum(-1) / in_target_BT.sum(-1)).tolist()
 
 
+def has_check(row: Row) -> bool:
+    """Whether a program decides if an answer to the row is right."""
+    check = row.extra.get("check")
+    return isinstance(check, dict) and "kind" in check
+
+
+def require_checks(rows: list[Row]) -> None:
+    """Raise UsageError for the first row with a check that means nothing."""
+    for row in filter(has_check, rows):
+        try:
+            require_known(row.extra["check"])
+        except BadRow as error:
+            raise UsageError(f"row {row.id}: {error}") from error
+
+
 def judge(row: Row, text: str, tokens: int, ended: bool, nll: float) -> Answer:
     """How right `text` is as the answer of `row`."""
     same_text = text == (row.golden_response or "").strip()
     if row.golden_answer is None:
-        return Answer(row.id, text, tokens, ended, same_text, None, None, same_text, nll)
+        right = passes(row.extra["check"], text) if has_check(row) else same_text
+        return Answer(row.id, text, tokens, ended, right, None, None, same_text, nll)
     found, golden = parse_actions(text), golden_actions(row.golden_answer)
     sequence, inputs = same_sequence(found, golden), same_inputs(found, golden)
     return Answer(row.id, text, tokens, ended, sequence and inputs, sequence, inputs, same_text, nll)

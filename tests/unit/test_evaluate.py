@@ -1,12 +1,14 @@
 """Scores: right means the golden actions, and a likelihood does not depend on its neighbours."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from trainer.config import TEACHER_PROMPT_TEMPLATE
 from trainer.dataset import Row
-from trainer.errors import Stopped
-from trainer.evaluate import Judge, decode_greedily, judge, summarize, table, target_nll
+from trainer.errors import Stopped, UsageError
+from trainer.evaluate import Judge, decode_greedily, judge, require_checks, summarize, table, target_nll
 from trainer.prompts import PromptEncoder
 from trainer.student import end_token_ids
 
@@ -84,3 +86,13 @@ def test_a_requested_stop_ends_the_scoring_and_leaves_the_model_in_its_mode(stud
     with pytest.raises(Stopped):
         Judge(encoder, 2, should_stop=lambda: True).answers(student, [row(GOLDEN)], "x")
     assert student.training
+
+
+def test_a_row_with_a_check_is_right_when_it_passes_whatever_the_golden_text():
+    asked = dataclasses.replace(row(response="The sum is 9."), extra={"check": {"kind": "number", "value": 9}})
+    assert judge(asked, "It is 9.", 3, True, 0.0).right and not judge(asked, "It is 8.", 3, True, 0.0).right
+
+
+def test_a_check_that_means_nothing_is_a_usage_error_that_names_the_row():
+    with pytest.raises(UsageError, match=r"row 1: .*nmuber"):
+        require_checks([dataclasses.replace(row(response="9"), extra={"check": {"kind": "nmuber", "value": 9}})])
