@@ -55,9 +55,9 @@ class CountingTeacher:
         models = {"object": "list", "data": [{"id": "glm-4.7", "max_model_len": 4096}]}
         app.router.add_get("/v1/models", self._respond(lambda: web.json_response(models)))
         app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 

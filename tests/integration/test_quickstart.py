@@ -21,6 +21,8 @@ def start(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"QUICKSTART_OF_TEST": str(folder)},
+        # A shell starts what runs in its background deaf to Ctrl-C, and what that starts stays so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
