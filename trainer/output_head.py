@@ -121,11 +121,9 @@ def with_gradient(
         The loss as a function of hidden states and head, which can be gone back through once, and what else was seen.
     """
     leaves = {"hidden": hidden_NH, "weight": head.weight_VH, "bias": head.bias_V}
-    wanted = {name: leaf for name, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
-    precise = precise_dtype(hidden_NH)
-    gradients = {
-        name: torch.zeros_like(leaf, dtype=precise) for name, leaf in wanted.items() if torch.is_grad_enabled()
-    }
+    learns = torch.is_grad_enabled()
+    wanted = {name: leaf for name, leaf in leaves.items() if learns and leaf is not None and leaf.requires_grad}
+    gradients = {name: torch.zeros_like(leaf, dtype=precise_dtype(hidden_NH)) for name, leaf in wanted.items()}
     with torch.no_grad(), torch.autocast(hidden_NH.device.type, enabled=False):
         loss, seen = walk(gradients)
     return _KnownGradient.apply(loss, [gradients.pop(name, None) for name in leaves], *leaves.values()), seen

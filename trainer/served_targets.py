@@ -187,6 +187,13 @@ def require_chunk_shapes(targets: ChunkTargets, count: int) -> None:
 
 
 def require_chunks(targets: ChunkTargets, values_R: Tensor, runs_N: Tensor, counts_N: Tensor) -> None:
+    """Raise ValueError unless the chunks are as `ChunkTargets` says.
+
+    Args:
+        values_R: The chunk of each run of tokens with the same chunk.
+        runs_N: The run of each token.
+        counts_N: Tokens of that run.
+    """
     chunks_N, count = targets.chunks_N, len(targets.logps_M)
     refuse({f"a chunk from 0 to {count - 1}, or -1": ((chunks_N < -1) | (chunks_N >= count), chunks_N)})
     runs_M = torch.bincount(values_R[values_R >= 0], minlength=count)

@@ -128,39 +128,40 @@ def test_a_last_line_that_a_kill_tore_is_asked_for_again(unbroken, tmp_path: Pat
     assert written(tmp_path) == unbroken
 
 
-def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(unbroken, tmp_path: Path):
+@pytest.fixture
+def disk(tmp_path: Path):
+    """Mounts a disk of its own with the given options, and unmounts it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    try:
-        with CountingTeacher() as teacher:
-            line = command(teacher.url, folder)
-            done = run(line)
-            assert done.returncode == 2 and "Traceback" not in done.stderr
-            assert "No space left on device" in done.stderr and "Expected a writable folder with room" in done.stderr
-            assert not (folder / "train_data.json").exists()
-            subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
-            finish(line)
-            assert teacher.wasted <= 2 * CONCURRENCY  # in flight, and those sent before the failed write was seen
-        assert written(folder) == unbroken
-    finally:
+
+    def mounted(options: str) -> Path:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode:
+            pytest.skip("mounting a tmpfs is not permitted here")
+        return folder
+
+    yield mounted
+    if folder.is_mount():
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_read_only_folder_is_a_usage_error_before_any_request(tmp_path: Path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    try:
-        with CountingTeacher() as teacher:
-            done = run(command(teacher.url, folder))
-            assert done.returncode == 2 and "isn't writable" in done.stderr and teacher.asked.total() == 0
-    finally:
-        subprocess.run(["umount", folder], check=True)
+def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(unbroken, disk):
+    folder = disk("size=64k")
+    with CountingTeacher() as teacher:
+        line = command(teacher.url, folder)
+        done = run(line)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr and "Expected a writable folder with room" in done.stderr
+        assert not (folder / "train_data.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
+        finish(line)
+        assert teacher.wasted <= 2 * CONCURRENCY  # in flight, and those sent before the failed write was seen
+    assert written(folder) == unbroken
+
+
+def test_a_read_only_folder_is_a_usage_error_before_any_request(disk):
+    with CountingTeacher() as teacher:
+        done = run(command(teacher.url, disk("ro")))
+        assert done.returncode == 2 and "isn't writable" in done.stderr and teacher.asked.total() == 0
 
 
 def test_another_recipe_or_seed_begins_a_new_journal_and_says_so(tmp_path: Path):

@@ -71,6 +71,7 @@ def within(place: str) -> Iterator[None]:
 
 
 def require_json_schema(root: Schema) -> None:
+    """Raise BadTool unless `root` is a JSON Schema whose references lead to schemas within it."""
     definitions = _dict_or_none(root.get("$defs"))
     own = root | {"$defs": {}} if definitions else root
     for place, schema in (("$", own), *((f"$['$defs'][{name!r}]", each) for name, each in definitions.items())):

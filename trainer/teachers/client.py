@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -25,6 +23,7 @@ from trainer.answers import strip_thinking
 from trainer.dataset import Message
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers import failures
+from trainer.teachers.address import NO_KEY, header_safe, is_http_url, proxy_of
 from trainer.teachers.failures import Failure
 from trainer.teachers.pace import Pace
 from trainer.teachers.replicas import Attempts, Replica, Replicas
@@ -40,7 +39,6 @@ SECONDS_BETWEEN_NOTICES = 10.0
 BACKOFF = wait_exponential_jitter(multiplier=0.25, max=10, jitter=0.5)
 TOO_BUSY = (429, 503)
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
-NO_KEY = "none"  # the SDK demands a key; a vLLM started without one ignores it
 # Named one by one, so that a server's generation_config.json changes nothing.
 NO_SAMPLING = {
     "max_tokens": 1,
@@ -160,7 +158,7 @@ class TeacherClient:
     ):
         urls = base_url.split(",")
         for url in urls:
-            if not _is_http_url(url):
+            if not is_http_url(url):
                 raise UsageError(f"the teacher's base URL is {url!r}; expected one like http://localhost:8000.")
         if max_concurrency < 1:
             raise UsageError(f"found a maximum concurrency of {max_concurrency}; expected 1 or more.")
@@ -170,10 +168,10 @@ class TeacherClient:
         self.retries = 0
         self.outages = 0
         self._replicas = Replicas(Replica(url) for url in urls)
-        self._proxies = {url: _proxy(url) for url in urls}
+        self._proxies = {url: proxy_of(url) for url in urls}
         self.pace = Pace(max_concurrency, adapts=adapts)
         self._last_notices: dict[bool, float] = {}
-        self._key = _header_safe(api_key or NO_KEY)
+        self._key = header_safe(api_key or NO_KEY)
         self._openai = openai.AsyncOpenAI(
             base_url=f"{urls[0]}/v1",
             api_key=self._key,
@@ -495,31 +493,3 @@ def _in_common(model: ServedModel, others: list[list[ServedModel]]) -> ServedMod
     same = [model, *(other for models in others for other in models if other.name == model.name)]
     windows = [replica.max_model_len for replica in same if replica.max_model_len is not None]
     return ServedModel(model.name, min(windows, default=None))
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL, as the SDK's own transport reads it."""
-    parts, proxies = urlsplit(url), getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found or proxy_bypass(parts.netloc):
-        return None
-    return found if "://" in found else f"http://{found}"
-
-
-def _is_http_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or half an IPv6 address
-        return False
-
-
-def _header_safe(key: str) -> str:
-    """`key` without surrounding whitespace (key files end in a newline); never shown in an error."""
-    stripped = key.strip()
-    if not stripped.isascii() or not stripped.isprintable():
-        raise UsageError(
-            "the teacher's API key has line breaks or other characters that an HTTP header can't hold. "
-            "Set SDFT_VLLM_SERVER_API_KEY (SDFT_API_KEY for `generate`) to the key alone."
-        )
-    return stripped or NO_KEY
