@@ -4,14 +4,17 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from trainer.atomic import sync
 from trainer.errors import UsageError
+
+SECONDS_TO_GATHER = 0.02  # before records are brought to the disk together
 
 
 def fingerprint(decides: Mapping[str, Any]) -> str:
@@ -38,8 +41,8 @@ def open_locked(path: Path) -> IO[bytes] | None:
 class Journal:
     """Finished records by key, one JSON line each.
 
-    A record is the kernel's when `add` returns, so that no kill loses it. A thread brings it to the disk at once, with
-    all that came meanwhile: `add` waits for no disk, and a power cut loses the last moment at most.
+    A record is the kernel's when `add` returns, so that no kill loses it. A thread brings it to the disk soon
+    after, with all that came meanwhile: `add` waits for no disk, and a power cut loses the last moment at most.
 
     The first line is a header with what decides the records. A journal begun with other settings is set aside
     under a numbered name; one of the present settings that was set aside comes back, else a new one begins. Both are
@@ -60,7 +63,7 @@ class Journal:
         self.path = Path(path)
         self.records: dict[str, Any] = {}
         self._syncer = ThreadPoolExecutor(1, "journal")
-        self._next_sync: Future[None] | None = None
+        self._sync_is_due = False
         self._failure: OSError | None = None
         try:
             self._file = self._open_locked()
@@ -164,10 +167,14 @@ class Journal:
     def _sync_soon(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._next_sync is None or self._next_sync.running() or self._next_sync.done():
-            self._next_sync = self._syncer.submit(self._sync)
+        if not self._sync_is_due:
+            self._sync_is_due = True
+            self._syncer.submit(self._sync)
 
     def _sync(self) -> None:
+        """Bring to the disk what was appended by then: answers come in bursts, and one call is enough for all of one."""
+        time.sleep(SECONDS_TO_GATHER)
+        self._sync_is_due = False
         try:
             os.fsync(self._file.fileno())
         except OSError as error:

@@ -1,4 +1,6 @@
-"""Bespoke Labs' Curator, by its backend for OpenAI-compatible servers (on aiohttp), with rate limits out of reach."""
+"""Bespoke Labs' Curator as its guide for vLLM servers says, through LiteLLM, with rate limits out of reach."""
+
+from typing import Any
 
 import litellm.litellm_core_utils.default_encoding  # noqa: F401  points tiktoken to a vocabulary that it would fetch
 from bespokelabs import curator
@@ -15,19 +17,19 @@ class Answers(curator.LLM):
         return {"prompt": row["prompt"], "answer": response}
 
 
-def answered(job: Job) -> list[tuple[str, str]]:
+def answered(job: Job, model: str, backend: str, further: dict[str, Any]) -> list[tuple[str, str]]:
     limits = {"max_requests_per_minute": UNLIMITED, "max_tokens_per_minute": 10**4 * UNLIMITED}
-    backend = {"base_url": f"{job.url}/v1", "api_key": "none", "max_concurrent_requests": job.concurrency, **limits}
-    model = Answers(
-        model_name=job.model,
-        backend="openai",
-        generation_params=job.sampling | job.further,
-        backend_params=backend,
+    server = {"base_url": f"{job.url}/v1", "api_key": "none", "max_concurrent_requests": job.concurrency}
+    writer = Answers(
+        model_name=model,
+        backend=backend,
+        generation_params=job.sampling | further,
+        backend_params=server | limits,
     )
-    response = model([{"prompt": prompt} for prompt in job.prompts], working_dir=job.scratch)
+    response = writer([{"prompt": prompt} for prompt in job.prompts], working_dir=job.scratch)
     return [(row["prompt"], row["answer"]) for row in response.dataset]
 
 
 if __name__ == "__main__":
     job = given()
-    job.hand_in(answered(job))
+    job.hand_in(answered(job, f"hosted_vllm/{job.model}", "litellm", {"extra_body": job.further}))
