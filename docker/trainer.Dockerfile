@@ -72,6 +72,7 @@ ENV HOME=/cache \
     TORCHINDUCTOR_CACHE_DIR=/cache/inductor \
     HF_HUB_DISABLE_TELEMETRY=1 \
     DO_NOT_TRACK=1 \
+    SDFT_REPORT_TO=tensorboard \
     PYTHONPATH=/app
 
 USER 1000:1000

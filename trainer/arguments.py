@@ -25,7 +25,6 @@ LOOP_DEFAULTS: dict[str, Any] = {
     "logging_steps": 1,
     "logging_nan_inf_filter": False,
     "save_strategy": "steps",
-    "report_to": "none",
 }
 # The last two keep a model's own generation_config.json from changing the law that rollouts are sampled by.
 DISTILLATION_DEFAULTS: dict[str, Any] = {
@@ -51,7 +50,11 @@ STAND_IN = {
     "disable_tqdm": "a pipe: progress is plain lines there",
     "save_strategy": "--save_steps",
     "logging_strategy": "--logging_steps",
-    "eval_strategy": "--eval_data_path, which is scored before and after",
+    "eval_strategy": "--eval_steps",
+    "eval_delay": "--eval_steps",
+    "metric_for_best_model": "--eval_steps and --max_forgetting",
+    "greater_is_better": "--eval_steps and --max_forgetting",
+    "load_best_model_at_end": "--eval_steps, and `best` in summary.json",
     "teacher_sync_steps": "--teacher_update_rate, which holds at every step",
     "use_vllm": "--rollout_engine vllm",
     "disable_dropout": "--lora_dropout",
@@ -138,9 +141,9 @@ def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, An
     return {key: getattr(namespace, key) for key in resolved.extra}
 
 
-def check_reporters(report_to: str | list[str]) -> None:
+def check_reporters(report_to: list[str]) -> None:
     """Raise UsageError for a `--report_to` whose package is not installed; each is named as its package is."""
-    for name in [report_to] if isinstance(report_to, str) else report_to:
+    for name in report_to:
         if name not in ("all", "none") and importlib.util.find_spec(name) is None:
             raise UsageError(f"--report_to {name} needs the package {name}, which is missing: `pip install {name}`.")
 
@@ -180,6 +183,7 @@ def our_values(settings: Train) -> dict[str, Any]:
         "seed": settings.seed,
         "save_steps": settings.save_steps,
         "save_total_limit": settings.save_total_limit,
+        "report_to": [name for name in map(str.strip, settings.report_to.split(",")) if name],
         "disable_tqdm": True,
     } | (SUPERVISED_VALUES if settings.objective not in DISTILLING else {})
 

@@ -9,9 +9,10 @@ from typing import Any
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from trainer.arguments import DISTILLING
-from trainer.callbacks import StepRecorder
+from trainer.callbacks import EventFiles, StepRecorder
 from trainer.config import Train
 from trainer.dataset import Row
 from trainer.demonstrations import DemonstrationFeed, Demonstrations, Request, answered, open_feed, write_demonstrations
@@ -28,6 +29,7 @@ from trainer.served_distillation import ServedDistillationTrainer
 from trainer.student import end_token_ids
 from trainer.teacher_setup import TeacherSetup
 from trainer.teachers.background import Line, open_line
+from trainer.teachers.client import TeacherClient
 
 JOURNAL = "demonstrations.jsonl"
 AnyTrainer = DistillationTrainer | SupervisedTrainer
@@ -45,6 +47,7 @@ class Assembly:
     Attributes:
         feed: The demonstrations that come while the trainer trains, if they do.
         written: The demonstrations that were written before, if they were.
+        asked: The client of the served teacher that is asked while the trainer trains, if one is.
     """
 
     settings: Train
@@ -56,6 +59,7 @@ class Assembly:
     resources: ExitStack
     feed: DemonstrationFeed | None = None
     written: Demonstrations | None = None
+    asked: TeacherClient | None = None
 
     def report(self, trainer: AnyTrainer) -> None:
         """Say what is known only after training: what became of the demonstrations that came meanwhile."""
@@ -96,6 +100,7 @@ class Assembly:
         ahead = not settings.no_overlap and settings.rollouts == "student"
         if line is None or settings.demonstrations == "golden" or not ahead:
             return answered(self._texts())
+        self.asked = line.client
         feed = self.feed = self.resources.enter_context(open_feed(line.client, rows, settings, self._journal))
         return lambda number: line.background.submit(feed.text(number))
 
@@ -133,6 +138,7 @@ class Assembly:
     def _served(self, student: PreTrainedModel, line: Line, request: Request) -> ServedDistillationTrainer:
         """The trainer of `served`."""
         assert self.teacher is not None
+        self.asked = line.client
         settings, encoder, rows = self.settings, self.inputs.encoder, self.inputs.train_rows
         ends = end_token_ids(student, encoder.tokenizer)
         with self.stage("teacher"):
@@ -155,19 +161,22 @@ class Assembly:
         arguments = self.inputs.arguments
         require_a_step(len(dataset), arguments)
         sequences = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+        recorder = self.resources.enter_context(StepRecorder(self.directory, sequences, self.asked))
         try:
             trainer = kind(
                 model=student,
                 args=arguments,
                 train_dataset=dataset,
                 processing_class=self.inputs.encoder.tokenizer,
-                callbacks=[StepRecorder(self.directory, sequences), *self.callbacks],
+                callbacks=[recorder, *self.callbacks],
                 peft_config=lora_config(self.settings) if self.settings.use_peft else None,
                 **options,
             )
         except (ValueError, ImportError) as error:
             raise UsageError(f"TRL can't begin with these settings: {error}") from error
         trainer.remove_callback(PrinterCallback)
+        if trainer.pop_callback(TensorBoardCallback):
+            trainer.add_callback(EventFiles(self.directory.path / "tensorboard"))
         return trainer
 
     def _distilling(self, student: PreTrainedModel) -> dict[str, Any]:

@@ -1,14 +1,24 @@
 """What watches the training loop: the signal to stop, and the record of every step."""
 
 import signal
+import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import torch
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+from tqdm import tqdm
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from trainer.checkpoint import RandomState
+from trainer.display import is_watched, shown, with_bar
 from trainer.runlog import RunDirectory
+from trainer.teachers.client import TeacherClient
 
 STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
 
@@ -75,22 +85,46 @@ class StopOnSignal(TrainerCallback):
 
 
 class StepRecorder(TrainerCallback):
-    """Writes one line of `metrics.jsonl` and one console line an optimizer step.
+    """Writes one line of `metrics.jsonl` an optimizer step, and shows it: redrawn on a terminal, else as a line.
+
+    As a context manager it leaves the terminal in order, however the training ends.
 
     Args:
         sequences_per_step: Rollouts of an optimizer step over all devices; their mean length is logged.
+        teacher: The line to the served teacher that is asked meanwhile, if one is.
     """
 
-    def __init__(self, run_directory: RunDirectory, sequences_per_step: int):
+    def __init__(self, run_directory: RunDirectory, sequences_per_step: int, teacher: TeacherClient | None = None):
         self.run_directory = run_directory
         self.sequences_per_step = sequences_per_step
+        self.teacher = teacher
         self._tokens_seen = 0.0
         self._started: float | None = None
         self._steps_before = 0
+        self._view: StepView | None = None
+        self._display = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._display.close()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero and sys.stdout.isatty() and is_watched():
+            self._view = StepView(state.global_step, state.max_steps, self.teacher)
+            self._display.enter_context(shown(self._view))
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._display.close()
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self._started is None:
             self._started, self._steps_before = time.monotonic(), state.global_step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self._view is not None:
+            self._view.step = state.global_step
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or logs is None or "loss" not in logs or self._started is None:
@@ -105,7 +139,10 @@ class StepRecorder(TrainerCallback):
         }
         self.run_directory.append_metrics({"step": state.global_step, **logs, **rates})
         remaining = (state.max_steps - state.global_step) * seconds / steps
-        print(console_line(state.global_step, state.max_steps, logs | rates, remaining), flush=True)
+        if self._view is not None:
+            self._view.update(logs | rates, remaining)
+        else:
+            print(console_line(state.global_step, state.max_steps, logs | rates, remaining), flush=True)
 
     def _tokens(self, logs: dict[str, float], steps: int) -> float:
         """Tokens of the logged steps: of the rollouts, or for SFT of the sequences."""
@@ -115,9 +152,46 @@ class StepRecorder(TrainerCallback):
         return self._tokens_seen - before
 
 
+class StepView:
+    """How far the training is and what its last logged steps were like, as a terminal shows it."""
+
+    def __init__(self, step: int, steps: int, teacher: TeacherClient | None):
+        self.step, self.steps, self.teacher = step, steps, teacher
+        self._logs: dict[str, float] = {}
+        self._ends_at = 0.0
+
+    def update(self, logs: dict[str, float], seconds_to_go: float) -> None:
+        """Steps were logged."""
+        self._logs, self._ends_at = logs, time.monotonic() + seconds_to_go
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left = tqdm.format_interval(max(self._ends_at - time.monotonic(), 0)) if self._logs else "?"
+        yield with_bar(self.step, self.steps, f"step {self.step}/{self.steps}, {left} left")
+        if self._logs:
+            *facts, seconds = step_facts(self._logs)
+            yield from map(_with_bold_values, ("  ".join(facts), seconds))
+        if self._logs and self.teacher is not None:
+            yield _with_bold_values(f"teacher: {self._pace()}, {self.teacher.retries} retries")
+
+    def _pace(self) -> str:
+        waited = self._logs.get("seconds/waiting", 0.0)
+        return f"waited for {waited:.1f} s a step" if waited >= 0.05 else "answers in time"
+
+
+def _with_bold_values(line: str) -> Text:
+    text = Text(line)
+    text.highlight_regex(r"(?<!\S)[\d.]\S*", "bold")
+    return text
+
+
 def console_line(step: int, steps: int, logs: dict[str, float], seconds_to_go: float) -> str:
     """A step in one line: what is known of it, in the order in which one asks."""
-    parts = [f"step {step}/{steps}", f"loss {logs['loss']:.4f}"]
+    return "  ".join([f"step {step}/{steps}", *step_facts(logs), f"{seconds_to_go / 60:.1f} min to go"])
+
+
+def step_facts(logs: dict[str, float]) -> list[str]:
+    """What is known of a step, a few words each, its seconds last; the divergences are forward|reverse."""
+    parts = [f"loss {logs['loss']:.4f}"]
     if "kl/reverse" in logs:
         forward = f"{logs['kl/forward']:.4f}" if "kl/forward" in logs else "–"
         parts.append(f"kl {forward}|{logs['kl/reverse']:.4f}")
@@ -133,4 +207,20 @@ def console_line(step: int, steps: int, logs: dict[str, float], seconds_to_go: f
         parts.append(f"{logs['seconds']:.1f} s ({', '.join(stages)})")
     else:
         parts.append(f"{logs['seconds']:.1f} s")
-    return "  ".join([*parts, f"{seconds_to_go / 60:.1f} min to go"])
+    return parts
+
+
+class EventFiles(TensorBoardCallback):
+    """TensorBoard's curves, in `folder` unless TENSORBOARD_LOGGING_DIR says where.
+
+    A resumed run goes on with them: what was written of steps that are done again is void.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.logging_dir = self.logging_dir or str(folder)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.tb_writer = self._SummaryWriter(self.logging_dir, purge_step=state.global_step + 1)
+        super().on_train_begin(args, state, control, **kwargs)
