@@ -463,7 +463,7 @@ class TeacherClient:
             f"no usable answer from the teacher at {self.base_url}: {failure.words}; gave up after {self.patience:g} s "
             "(--teacher_patience). Expected a vLLM server. Start it with `docker compose up -d teacher`, without "
             "Docker with `scripts/serve_teacher --model FOLDER`, or name another: --vllm_server_base_url URL, "
-            "--base_url URL for `generate`."
+            "--base_url URL for `generate`, --served URL for `eval`."
         )
 
 

@@ -1,0 +1,58 @@
+"""What became of the answers to the same rows since an earlier evaluation."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainer.dataset import Row
+from trainer.errors import UsageError
+from trainer.evaluation.scores import Answer
+from trainer.outcome import change, in_points
+
+Right = dict[str, dict[str, bool]]  # by what was measured, by row id
+
+
+def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Right:
+    """Which rows an earlier evaluation had right: an `--output_file` of `eval`, or a run's `scores_before.json`.
+
+    Raises:
+        UsageError: no such file, or it has other rows; rows are told from each other by their ids.
+    """
+    try:
+        answers = json.loads(Path(path).read_text(encoding="utf-8"))["answers"]
+        earlier = {title: {answer["id"]: answer["right"] for answer in some} for title, some in answers.items()}
+    except OSError as error:
+        raise UsageError(f"can't read --baseline {path}: {error.strerror}.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"--baseline {path} holds no answers. Expected an --output_file of `eval`, or a run's scores_before.json."
+        ) from error
+    shared = [sum(row.id in earlier[title] for row in some) for title, some in rows.items() if title in earlier]
+    if not all(shared) or not shared:
+        counts = ", ".join(f"{len(some)} of {title}" for title, some in earlier.items()) or "none"
+        raise UsageError(
+            f"--baseline {path} has answers to other rows ({counts}): no id is in both. "
+            "Score the rows that it was made from: --eval_data_path FILE --prior_data_path FILE."
+        )
+    return earlier
+
+
+def changes(earlier: Right, answers: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
+    """By what was measured both times: rows, accuracies before and after, and `trainer.outcome.change` of them."""
+    found = {}
+    for title, some in answers.items():
+        shared = [answer for answer in some if answer.id in earlier.get(title, {})]
+        if shared:
+            was = [earlier[title][answer.id] for answer in shared]
+            now = [answer.right for answer in shared]
+            accuracies = {"before": sum(was) / len(was), "after": sum(now) / len(now)}
+            found[title] = {"rows": len(shared), **accuracies, **change(was, now)}
+    return found
+
+
+def told(changes: Mapping[str, Mapping[str, float]]) -> str:
+    """The changes, a line each."""
+    return "\n".join(
+        f"{title:14}{c['before']:.1%} → {c['after']:.1%}{in_points(dict(c))}  {c['rows']} rows are in both"
+        for title, c in changes.items()
+    )

@@ -1,0 +1,147 @@
+"""A local model answers rows greedily, and finds their golden texts more or less likely. Shapes: B rows, T tokens."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.answers import strip_thinking
+from trainer.dataset import Row
+from trainer.errors import Stopped
+from trainer.evaluation.scores import Answer, judge, require_checks
+from trainer.progress import Progress
+from trainer.prompts import Prompt, PromptEncoder, report_cuts
+from trainer.student import end_token_ids
+
+
+class Judge:
+    """Asks a model every row and judges its answers.
+
+    Args:
+        encoder: Renders prompts for the model.
+        batch_size: Rows decoded together.
+        with_demonstration: Show each row's golden response in its prompt.
+        should_stop: Asked between batches; True ends the scoring.
+        shows_progress: Whether to tell how far it is.
+    """
+
+    def __init__(
+        self,
+        encoder: PromptEncoder,
+        batch_size: int,
+        *,
+        with_demonstration: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+        shows_progress: bool = True,
+    ):
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.with_demonstration = with_demonstration
+        self.should_stop = should_stop
+        self.shows_progress = shows_progress
+
+    def answers(self, model: PreTrainedModel, rows: list[Row], title: str) -> list[Answer]:
+        """Answers in row order. The model is left in the mode it was in.
+
+        Raises:
+            Stopped: a stop was requested.
+            UsageError: a row's check means nothing.
+        """
+        require_checks(rows)
+        encoded = [self._prompt(row) for row in rows]
+        report_cuts(f"prompts of {title} were cut to fit", sum(prompt.was_cut for prompt in encoded), len(encoded))
+        prompts = [prompt.ids for prompt in encoded]
+        by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
+        batches = [by_length[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        answers: dict[int, Answer] = {}
+        told = Progress(len(rows), f"eval {title}") if self.shows_progress else contextlib.nullcontext()
+        with evaluating(model), told as progress:
+            for batch in batches:
+                if self.should_stop():
+                    raise Stopped("stopped while evaluating; the same command does it again")
+                chosen = [rows[i] for i in batch]
+                answers.update(zip(batch, self._judge_batch(model, chosen, [prompts[i] for i in batch]), strict=True))
+                if progress is not None:
+                    progress.advance(len(batch))
+        return [answers[i] for i in range(len(rows))]
+
+    def _prompt(self, row: Row) -> Prompt:
+        if self.with_demonstration:
+            assert row.golden_response is not None
+            return self.encoder.demonstration_prompt(row, row.golden_response)
+        return self.encoder.student_prompt(row)
+
+    def _judge_batch(self, model: PreTrainedModel, rows: list[Row], prompts: list[list[int]]) -> Iterable[Answer]:
+        tokenizer: Any = self.encoder.tokenizer
+        targets = [self.encoder.target(row.golden_response or "").ids for row in rows]
+        losses = target_nll(model, prompts, targets, pad_id=tokenizer.pad_token_id)
+        ends = end_token_ids(model, tokenizer)
+        completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_completion_length)
+        for row, ids, nll in zip(rows, completions, losses, strict=True):
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            yield judge(row, strip_thinking(text).strip(), len(ids), bool(ids) and ids[-1] in ends, nll)
+
+
+@contextlib.contextmanager
+def evaluating(model: PreTrainedModel):
+    """Evaluation mode, no gradients, bfloat16 autocast on CUDA devices that compute in it."""
+    was_training = model.training
+    model.eval()
+    bf16 = model.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def decode_greedily(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    ends: list[int],
+    limit: int,
+) -> list[list[int]]:
+    """Completions of at most `limit` tokens, each with the end token it stopped at, if it did."""
+    batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
+    # transformers fills what is not said here from the model's own configuration, penalties included.
+    greedy = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        use_cache=True,
+        max_new_tokens=limit,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends,
+    )
+    output_BT = model.generate(**batch, generation_config=greedy)  # pyright: ignore[reportCallIssue]
+    width = batch["input_ids"].shape[1]
+    return [_until_end(ids, set(ends)) for ids in output_BT[:, width:].tolist()]
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    stop = next((position for position, token in enumerate(ids) if token in ends), len(ids) - 1)
+    return ids[: stop + 1]
+
+
+def target_nll(
+    model: PreTrainedModel, prompts: list[list[int]], targets: list[list[int]], *, pad_id: int
+) -> list[float]:
+    """Negative log-likelihood of each target after its prompt, in nats, mean over the target's tokens."""
+    device = model.device
+    sequences = [torch.tensor(p + t) for p, t in zip(prompts, targets, strict=True)]
+    ids_BT = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=pad_id).to(device)
+    lengths_B = torch.tensor([len(s) for s in sequences], device=device)
+    starts_B = torch.tensor([len(p) for p in prompts], device=device)
+    positions_T = torch.arange(ids_BT.shape[1], device=device)
+    present_BT = positions_T < lengths_B[:, None]
+    keep = int((ids_BT.shape[1] - starts_B).max()) + 1
+    logits_BTV = model(input_ids=ids_BT, attention_mask=present_BT.long(), logits_to_keep=keep).logits[:, :-1]
+    kept_BT = ids_BT[:, -(keep - 1) :]
+    in_target_BT = (present_BT & (positions_T >= starts_B[:, None]))[:, -(keep - 1) :]
+    loss_BT = F.cross_entropy(logits_BTV.float().transpose(1, 2), kept_BT, reduction="none")
+    return ((loss_BT * in_target_BT).sum(-1) / in_target_BT.sum(-1)).tolist()

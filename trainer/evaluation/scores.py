@@ -1,0 +1,216 @@
+"""Whether an answer is right, and what the answers to a set of rows come to.
+
+A row with a golden answer is right when the actions and all their inputs are, one with a `check`
+(`trainer.evaluation.verify`) when it passes, any other when the text is the golden text.
+"""
+
+import dataclasses
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.dataset import BadRow, Row
+from trainer.errors import UsageError
+from trainer.evaluation.verify import passes, require_known
+
+GROUP_KEYS = ("skill", "category", "domain")  # of rows, whose texts say what kind of row it is
+MOST_SHOWN = 12  # groups in a line of the table
+WIDTH = 118
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row's answer and how it was judged; None where that can't be known.
+
+    Attributes:
+        tokens: Of the answer, its end included; None where a server doesn't say.
+        ended: Whether it ended by itself, before the length limit.
+        right_sequence, right_inputs: None without a golden answer.
+        nll: Negative log-likelihood of the golden response, in nats a token; None for a served model.
+        format_error: Whether no action can be read where some are expected; None where none are.
+        groups: What the row belongs to, e.g. `{"tool": ["a", "b"], "steps": ["2"]}`.
+    """
+
+    id: str
+    text: str
+    tokens: int | None
+    ended: bool
+    right: bool
+    right_sequence: bool | None
+    right_inputs: bool | None
+    same_text: bool
+    nll: float | None
+    format_error: bool | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that have something in common."""
+
+    rows: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over rows; None where nothing was measured.
+
+    Attributes:
+        rows: Number of rows.
+        accuracy: Fraction of right rows.
+        action_sequence: Fraction with the golden actions in order; None without golden answers.
+        action_inputs: Fraction whose inputs all agree; None without golden answers.
+        format_errors: Fraction of answers without any action where actions are expected; None where none are.
+        same_text: Fraction whose text is the golden text.
+        nll: Negative log-likelihood of the golden response and its end of turn, in nats a token, mean over rows.
+        mean_length: Tokens of an answer.
+        cut_off: Fraction of answers that met the length limit.
+        by: Rows and accuracy by kind of group and group.
+    """
+
+    rows: int
+    accuracy: float
+    action_sequence: float | None
+    action_inputs: float | None
+    format_errors: float | None
+    same_text: float
+    nll: float | None
+    mean_length: float | None
+    cut_off: float
+    by: dict[str, dict[str, Group]] = field(default_factory=dict)
+
+
+def has_check(row: Row) -> bool:
+    """Whether a program decides if an answer to the row is right."""
+    check = row.extra.get("check")
+    return isinstance(check, dict) and "kind" in check
+
+
+def require_checks(rows: list[Row]) -> None:
+    """Raise UsageError for the first row with a check that means nothing."""
+    for row in filter(has_check, rows):
+        try:
+            require_known(row.extra["check"])
+        except BadRow as error:
+            raise UsageError(f"row {row.id}: {error}") from error
+
+
+def judge(row: Row, text: str, tokens: int | None, ended: bool, nll: float | None) -> Answer:
+    """How right `text` is as the answer of `row`."""
+    same_text = text == (row.golden_response or "").strip()
+    if row.golden_answer is None:
+        right = passes(row.extra["check"], text) if has_check(row) else same_text
+        return Answer(row.id, text, tokens, ended, right, None, None, same_text, nll, None, groups_of(row))
+    found, golden = parse_actions(text), golden_actions(row.golden_answer)
+    sequence, inputs = same_sequence(found, golden), same_inputs(found, golden)
+    malformed = not found if golden else None
+    right = sequence and inputs
+    return Answer(row.id, text, tokens, ended, right, sequence, inputs, same_text, nll, malformed, groups_of(row))
+
+
+def groups_of(row: Row) -> dict[str, list[str]]:
+    """What a row belongs to: the tools and the number of its golden actions, and its own texts of `GROUP_KEYS`."""
+    groups = {key: [row.extra[key]] for key in GROUP_KEYS if isinstance(row.extra.get(key), str)}
+    if row.golden_answer:
+        actions = golden_actions(row.golden_answer)
+        groups |= {"tool": sorted({action.name for action in actions}), "steps": [str(len(actions))]}
+    return groups
+
+
+def mark_seen(answers: Iterable[Answer], training_rows: Iterable[Row]) -> list[Answer]:
+    """The answers with a group more, `tools`: unseen where a row needs any tool that no golden training answer has.
+
+    Without a golden training answer nothing tells what was seen, and there is no such group.
+    """
+    seen = {action.name for row in training_rows for action in golden_actions(row.golden_answer or [])}
+    if not seen:
+        return [*answers]
+    return [
+        dataclasses.replace(a, groups=a.groups | {"tools": ["seen" if seen.issuperset(a.groups["tool"]) else "unseen"]})
+        if "tool" in a.groups
+        else a
+        for a in answers
+    ]
+
+
+def summarize(answers: Sequence[Answer]) -> Scores:
+    """Means over the answers."""
+    return Scores(
+        rows=len(answers),
+        accuracy=_mean(a.right for a in answers),
+        action_sequence=_mean_of_known(a.right_sequence for a in answers),
+        action_inputs=_mean_of_known(a.right_inputs for a in answers),
+        format_errors=_mean_of_known(a.format_error for a in answers),
+        same_text=_mean(a.same_text for a in answers),
+        nll=_mean_of_known(a.nll for a in answers),
+        mean_length=_mean_of_known(a.tokens for a in answers),
+        cut_off=_mean(not a.ended for a in answers),
+        by=_by_group(answers),
+    )
+
+
+def _by_group(answers: Sequence[Answer]) -> dict[str, dict[str, Group]]:
+    members: dict[str, dict[str, list[bool]]] = {}
+    for answer in answers:
+        for kind, names in answer.groups.items():
+            for name in names:
+                members.setdefault(kind, {}).setdefault(name, []).append(answer.right)
+    return {
+        kind: {name: Group(len(right), _mean(right)) for name, right in sorted(named.items())}
+        for kind, named in members.items()
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None
+
+
+def as_json(scores: dict[str, Scores], answers: dict[str, list[Answer]]) -> dict[str, Any]:
+    """Scores and answers by what they measure, as files keep them."""
+    return {
+        "scores": {title: dataclasses.asdict(score) for title, score in scores.items()},
+        "answers": {title: [dataclasses.asdict(answer) for answer in some] for title, some in answers.items()},
+    }
+
+
+def table(scores: dict[str, Scores]) -> str:
+    """Scores as a small text table, and below it the accuracy of groups of rows."""
+    columns = [f.name for f in dataclasses.fields(Scores) if f.name != "by"]
+    lines = [f"{'':14}" + "  ".join(columns)]
+    for title, score in scores.items():
+        cells = [f"{_shown(column, getattr(score, column)):>{len(column)}}" for column in columns]
+        lines.append(f"{title:14}" + "  ".join(cells))
+    blocks = [
+        _block(f"{title} by {kind}", of) for title, s in scores.items() for kind, of in s.by.items() if len(of) > 1
+    ]
+    return "\n".join(lines + blocks)
+
+
+def _block(what: str, groups: dict[str, Group]) -> str:
+    """All groups in a line or two; of very many those with the lowest accuracy."""
+    if len({group.accuracy for group in groups.values()}) == 1:
+        return f"{what}: {next(iter(groups.values())).accuracy:.1%} in each of {len(groups)}"
+    lowest = sorted(groups, key=lambda name: groups[name].accuracy)[:MOST_SHOWN]
+    some = f" (the lowest {MOST_SHOWN} of {len(groups)})" if len(groups) > MOST_SHOWN else ""
+    cells = [f"{name} {groups[name].accuracy:.1%} of {groups[name].rows}" for name in groups if name in lowest]
+    whole = [cell.replace(" ", NO_BREAK) for cell in cells]  # a line ends between two of them
+    text = textwrap.fill(f"{what}{some}: {', '.join(whole)}", WIDTH, subsequent_indent=" " * 4, break_long_words=False)
+    return text.replace(NO_BREAK, " ")
+
+
+def _shown(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column in ("rows", "nll", "mean_length"):
+        return f"{value:g}" if column == "rows" else f"{value:.2f}"
+    return f"{value:.1%}"

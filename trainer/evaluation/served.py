@@ -1,0 +1,72 @@
+"""A served model answers rows, and its answers are judged as those of a local one are."""
+
+from trainer.dataset import Message, Row
+from trainer.evaluation.scores import Answer, judge, require_checks
+from trainer.progress import Progress
+from trainer.prompts import check_template, with_demonstration
+from trainer.teachers.batch import run_bounded, run_until_stopped
+from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
+
+STOPPED = "stopped while evaluating; the same command does it again"
+
+
+def served_answers(
+    client: TeacherClient,
+    rows: list[Row],
+    title: str,
+    *,
+    max_tokens: int,
+    enable_thinking: bool = False,
+    template: str | None = None,
+) -> list[Answer]:
+    """Greedy answers in row order, judged without their thinking. Their likelihood is not known.
+
+    Args:
+        client: Not used before, nor after; it retries, waits and bounds the requests in flight.
+        title: What the rows are, for people.
+        max_tokens: Of an answer.
+        template: Shows each row's golden response in its prompt; None asks plainly.
+
+    Raises:
+        TeacherError: the server is gone, doesn't serve the model, or refuses a row's prompt.
+        UsageError: a row's check means nothing, or `template` lacks one of its places.
+        Stopped: SIGINT or SIGTERM.
+    """
+    require_checks(rows)
+    if template is not None:
+        check_template(template)
+    prompts = [_prompt(row, template) for row in rows]
+    said: dict[int, ChatAnswer] = {}
+
+    async def ask_all() -> None:
+        async with client:
+            with Progress(len(rows), f"eval {title}") as progress:
+
+                async def ask(number: int) -> None:
+                    try:
+                        said[number] = await client.chat(
+                            prompts[number],
+                            max_tokens=max_tokens,
+                            temperature=0.0,
+                            seed=0,
+                            enable_thinking=enable_thinking,
+                        )
+                    except RequestRefused as refusal:
+                        raise RequestRefused(f"row {rows[number].id}: {refusal}", refusal.status) from refusal
+                    progress.advance()
+
+                await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
+
+    run_until_stopped(ask_all(), STOPPED)
+    return [_judged(row, said[number]) for number, row in enumerate(rows)]
+
+
+def _prompt(row: Row, template: str | None) -> list[Message]:
+    if template is None:
+        return row.prompt
+    assert row.golden_response is not None
+    return with_demonstration(row.prompt, row.golden_response, template)
+
+
+def _judged(row: Row, said: ChatAnswer) -> Answer:
+    return judge(row, said.text.strip(), said.completion_tokens or None, said.finish_reason != "length", None)
