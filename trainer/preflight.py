@@ -45,17 +45,25 @@ class Finding:
 
 
 def run(resolved: Resolved) -> int:
-    """Entry of `check`: one line per check; 0 if the teacher is fit, else 3.
+    """Entry of `check`: one line per check; 0 if the teacher is fit, else 3. `--headroom` then also measures.
 
     Raises:
-        UsageError: no teacher URL.
+        UsageError: no teacher URL, and nothing to measure; wrong data.
+        TeacherError: the teacher is gone in the middle of it.
         Stopped: SIGINT or SIGTERM.
     """
     settings: Check = resolved.settings
-    client = client_for(settings)
+    client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
     print(_environment(), flush=True)
-    findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
-    return TeacherError.exit_code if any(finding.mark == FAIL for finding in findings) else 0
+    if client is not None:
+        findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
+        if any(finding.mark == FAIL for finding in findings):
+            return TeacherError.exit_code
+    if settings.headroom is not None:
+        from trainer import headroom  # with torch, which the checks above do without
+
+        headroom.check(settings)
+    return 0
 
 
 def require_teacher(settings: Train | Check) -> TeacherIdentity:
