@@ -14,7 +14,8 @@ usage: python -m trainer SUBCOMMAND [flags]
   train     preflight, then Self-Distillation Fine-Tuning; resumes by itself
   generate  write train and eval data with the served teacher
   eval      score a model on the new skill and on prior skills
-  check     is the teacher reachable and fit?
+  check     is the teacher reachable and fit? is there anything to learn?
+  report    one self-contained HTML file from run directories
 
 `python -m trainer SUBCOMMAND --help` lists its flags."""
 
@@ -23,6 +24,7 @@ ENTRY_POINTS = {
     "generate": "trainer.generate",
     "eval": "trainer.evaluate",
     "check": "trainer.preflight",
+    "report": "trainer.report",
 }
 
 

@@ -140,8 +140,13 @@ class WholeCheckpoints(Trainer):
 
     Data-parallel processes write into one staging folder, on a file system that they share: the main process
     empties it before and publishes it after all have written their part.
+
+    Attributes:
+        protected: A checkpoint that outlives `--save_total_limit`. For the `best_model_checkpoint` of its own state
+            transformers removes the newest at a limit of 1.
     """
 
+    protected: Path | None = None
     _staging: Path | None = None
 
     def newest_whole(self) -> Path | None:
@@ -173,7 +178,11 @@ class WholeCheckpoints(Trainer):
             self._remove_staging()
             self._staging = None
         if self.is_world_process_zero():
-            rotate_checkpoints(output_dir=str(run_directory), save_total_limit=self.args.save_total_limit)
+            rotate_checkpoints(
+                output_dir=str(run_directory),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=str(self.protected) if self.protected else None,
+            )
         self.accelerator.wait_for_everyone()
 
     def _save_more(self, folder: Path) -> None:

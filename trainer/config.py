@@ -23,6 +23,7 @@ def option(
     at_most: float | None = None,
     secret: bool = False,
     decides: bool = True,
+    positional: str | None = None,
 ) -> Any:
     """A dataclass field with the metadata of a setting.
 
@@ -34,6 +35,7 @@ def option(
         at_most: Largest allowed number.
         secret: Never printed, never written to a run directory.
         decides: Whether the setting decides the outcome of a run, so that a resumed run must not change it.
+        positional: What the usage line calls it where it may come first, without its flag.
     """
     metadata = {
         "help": help,
@@ -42,18 +44,18 @@ def option(
         "at_most": at_most,
         "secret": secret,
         "decides": decides,
+        "positional": positional,
     }
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedTeacher:
-    """Where the served teacher is and how to talk to it."""
+class Server:
+    """How to talk to a served model."""
 
-    vllm_server_base_url: str | None = option(
-        None, "base URL of the served teacher; also the first positional argument", decides=False
+    vllm_server_model: str = option(
+        "glm-4.7", "name under which the teacher is served; for `eval` the model of --served"
     )
-    vllm_server_model: str = option("glm-4.7", "name under which the teacher is served")
     vllm_server_api_key: str | None = option(
         None,
         "bearer key of the teacher; better given as SDFT_VLLM_SERVER_API_KEY",
@@ -66,6 +68,15 @@ class ServedTeacher:
         "seconds to retry a teacher that refuses connections, times out or answers 429/5xx",
         decides=False,
         at_least=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedTeacher(Server):
+    """Where the served teacher is and how to talk to it."""
+
+    vllm_server_base_url: str | None = option(
+        None, "base URL of the served teacher; also the first positional argument", decides=False, positional="URL"
     )
 
 
@@ -107,14 +118,24 @@ class Train(ServedTeacher, Student):
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
     max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
     skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    eval_steps: int | None = option(
+        None, "also score, and save, each this many optimizer steps (unset: before and after training)", at_least=1
+    )
+    max_forgetting: float = option(
+        0.05,
+        "with --eval_steps: accuracy, as a fraction of 1, that the prior skills may lose at the best checkpoint",
+        at_least=0,
+        at_most=1,
+    )
     output_dir: str = option("outputs/sdft", "run directory; an unfinished run there is resumed", decides=False)
 
     objective: str = option(
         "sdft",
         "sdft: the student's own copy, shown the demonstration, scores its rollouts; "
         "served: the served teacher scores them; "
-        "seqkd: learn the text the served teacher writes; sft: learn the golden text",
-        choices=("sdft", "served", "seqkd", "sft"),
+        "seqkd: learn the text the served teacher writes; sft: learn the golden text; "
+        "auto: whichever of the first three has a signal on the evaluation rows",
+        choices=("sdft", "served", "seqkd", "sft", "auto"),
     )
     demonstrations: str = option(
         "auto",
@@ -216,7 +237,15 @@ class Train(ServedTeacher, Student):
     num_train_epochs: float = option(1.0, "passes over the training rows", at_least=0)
     seed: int = option(42, "seed of everything that is random", at_least=0, at_most=2**32 - 1)
     save_steps: int = option(50, "optimizer steps between checkpoints", decides=False, at_least=1)
-    save_total_limit: int = option(2, "checkpoints kept in the run directory", decides=False, at_least=1)
+    save_total_limit: int = option(
+        2, "checkpoints kept in the run directory, the newest and the best in any case", decides=False, at_least=1
+    )
+
+    report_to: str = option(
+        "none",
+        "where the curves go besides metrics.jsonl: tensorboard, wandb, trackio, …; commas between several",
+        decides=False,
+    )
 
     use_peft: bool = option(False, "train LoRA adapters instead of all weights")
     lora_r: int = option(16, "LoRA rank", at_least=1)
@@ -272,11 +301,15 @@ class Generate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Student):
+class Eval(Server, Student):
     """Settings of `eval`."""
 
+    served: str | None = option(None, "base URL of a served model to score instead of a local one")
     eval_data_path: str = option("data/tooluse_data/eval_data.json", "rows of the new skill")
     prior_data_path: str | None = option(None, "rows of prior skills (unset: not measured)")
+    train_data_path: str | None = option(
+        None, "training rows, to tell tools that training has seen from others (unset: not told)"
+    )
     max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
     skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
@@ -285,12 +318,59 @@ class Eval(Student):
         "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
     )
     per_device_eval_batch_size: int = option(32, "answers decoded together", at_least=1)
+    baseline: str | None = option(
+        None,
+        "JSON file of an earlier eval, or a run's scores_before.json: tells what became of the same rows since",
+    )
+    suite: str | None = option(
+        None, "also score the tasks of lm-evaluation-harness (unset: none)", choices=("lm-eval",)
+    )
+    suite_tasks: str = option(
+        "hellaswag,mmlu,truthfulqa_mc2,winogrande,humaneval,ifeval",
+        "tasks of --suite, comma-separated: the harness's names, or YAML files",
+    )
+    suite_limit: int | None = option(None, "score at most this many rows of each task (unset: all)", at_least=1)
+    allow_code: bool = option(False, "let --suite run code that the model writes, as humaneval does")
     output_file: str | None = option(None, "JSON file for the scores and every answer (unset: not written)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(ServedTeacher, Texts):
+class Check(ServedTeacher, Student):
     """Settings of `check`."""
 
+    headroom: int | None = option(
+        None,
+        "also measure, on this many evaluation rows, whether there is anything to learn, and who can teach it "
+        "(unset: only look at the teacher)",
+        at_least=1,
+    )
+    eval_data_path: str = option("data/tooluse_data/eval_data.json", "with --headroom: rows of the new skill")
+    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    teacher_prompt_template: str = option(
+        TEACHER_PROMPT_TEMPLATE,
+        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
+    )
+    per_device_eval_batch_size: int = option(32, "answers decoded together", at_least=1)
+    output_file: str | None = option(None, "with --headroom: JSON file for all that was found (unset: not written)")
 
-SUBCOMMANDS: dict[str, type] = {"train": Train, "generate": Generate, "eval": Eval, "check": Check}
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Settings of `report`."""
+
+    runs: tuple[str, ...] = option(
+        (), "run directories, shown side by side; also the first positional arguments", positional="RUN …"
+    )
+    output_file: str | None = option(None, "HTML file to write (unset: report.html in the first run directory)")
+    plots: str | None = option(None, "folder for plots as PNG and PDF files, for papers (unset: none)")
+    max_samples: int = option(24, "sample rollouts of a run in the token heat map, at most", at_least=0)
+    max_changes: int = option(10, "best and worst changed answers, of each kind at most", at_least=0)
+
+
+SUBCOMMANDS: dict[str, type] = {
+    "train": Train,
+    "generate": Generate,
+    "eval": Eval,
+    "check": Check,
+    "report": Report,
+}

@@ -38,13 +38,17 @@ def settle(settings: Train) -> Train:
     """`settings` with everything decided that they leave open: the data files, and who demonstrates.
 
     Raises:
-        UsageError: no data; objective and `--demonstrations` contradict each other; no teacher to ask.
+        UsageError: no data, or none to score at `--eval_steps`; objective and `--demonstrations` contradict each other;
+            no teacher to ask.
     """
     own_data, usual = settings.train_data_path, Path(DEFAULT_EVAL_DATA)
+    eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
+    if settings.eval_steps is not None and eval_data is None:
+        raise UsageError("--eval_steps needs rows to score. Pass --eval_data_path FILE, or leave it out.")
     return dataclasses.replace(
         settings,
         train_data_path=own_data or default_train_data(),
-        eval_data_path=settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None),
+        eval_data_path=eval_data,
         demonstrations=who_demonstrates(settings),
     )
 

@@ -172,7 +172,7 @@ class Journal:
             self._syncer.submit(self._sync)
 
     def _sync(self) -> None:
-        """Bring to the disk what was appended by then: answers come in bursts, and one call is enough for all of one."""
+        """Bring to the disk what was appended by then: answers come in bursts, and one call is enough for a burst."""
         time.sleep(SECONDS_TO_GATHER)
         self._sync_is_due = False
         try:

@@ -35,8 +35,10 @@ from trainer.checkpoint import WholeCheckpoints
 from trainer.errors import TeacherError, TrainerError, UsageError
 from trainer.losses import TokenStatistics
 from trainer.microbatches import MicrobatchLimit, group_by_length, token_weights
+from trainer.output_head import OutputHead
 from trainer.rollout import Rollout, Sampler
 from trainer.runlog import RunDirectory
+from trainer.samples import SampleRecorder
 from trainer.scoring import check_head, predicting_states
 
 ROLLOUTS_FILE = "rollouts.json"
@@ -109,7 +111,6 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         engine: str = "generate",
         **kwargs: Any,
     ):
-        self.run_directory = run_directory
         self.limit = limit
         self.normalization = normalization
         self._rollouts: list[Rollout] | None = None
@@ -118,6 +119,7 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         self._learnt_at = 0.0
         super().__init__(*args, **kwargs)
         self.padding: Any = self._tokenizer.pad_token_id
+        self.samples = SampleRecorder(run_directory, self._tokenizer, self.args.temperature)
         self.sampler = self._make_sampler(engine)
         check_head(self.accelerator.unwrap_model(self.model), self.args.device)
         self.add_callback(_OptimizerClock(self))
@@ -170,6 +172,8 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         self._record_completions(rollouts)
         self._stop_if_asked()
         chosen, weights = self._with_loss(rollouts)
+        if self.is_world_process_zero():
+            self.samples.watch(chosen[0], self.state.global_step, self.state.max_steps)
         with self._stage("student"):
             loss, statistics = self._learn(model, chosen, weights)
         if self.args.torch_empty_cache_steps and self.state.global_step % self.args.torch_empty_cache_steps == 0:
@@ -325,7 +329,7 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         if self.num_iterations > 1 and not self.generate_from_teacher:
             self._keep_logps(rollouts, statistics)
         if self.is_world_process_zero():
-            self._record_sample(rollouts[0], statistics[0])
+            self.samples.write(rollouts[0], self.state.global_step + 1, statistics[0])
 
     def _record_metrics(self, statistics: TokenStatistics) -> None:
         values = {name: getattr(statistics, attribute) for name, attribute in METRICS.items()}
@@ -354,18 +358,12 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
                 skipped = len(rollout.completion_ids) - len(seen.logp_N)
                 rollout.logps = [0.0] * skipped + seen.logp_N.tolist()
 
-    def _record_sample(self, rollout: Rollout, seen: TokenStatistics) -> None:
-        """Write one rollout of the step with its divergence per token, in nats; null where it is not in the loss."""
-        skipped = len(rollout.completion_ids) - len(seen.loss_N)
-        self.run_directory.append_sample(
-            {
-                "step": self.state.global_step + 1,
-                "prompt": self._tokenizer.decode(rollout.prompt_ids),
-                "tokens": [self._tokenizer.decode([token]) for token in rollout.completion_ids],
-                "divergence": [None] * skipped + [round(value, 6) for value in seen.loss_N.tolist()],
-                "in_loss": [False] * skipped + [True] * len(seen.loss_N),
-            }
-        )
+    def _look_closer(self, part: list[Rollout], **models: tuple[Tensor, OutputHead]) -> None:
+        """Show what each model, given by its states [N, H] and head, expected at the tokens of the step's sample."""
+        span = self.samples.span_in(part, self._tokens_in_loss(part))
+        if span is not None:
+            for name, (hidden_NH, head) in models.items():
+                self.samples.look_closer(name, hidden_NH[span], head)
 
     # ---- checkpoints
 

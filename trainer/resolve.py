@@ -8,10 +8,12 @@ arguments later: that needs torch, and `--help` must not.
 import argparse
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,8 +21,7 @@ from trainer.config import SUBCOMMANDS, Train
 from trainer.errors import UsageError
 
 ENV_PREFIX = "SDFT_"
-URL_SETTING = "vllm_server_base_url"
-URL_SETTINGS = (URL_SETTING, "base_url")
+URL_SETTINGS = ("vllm_server_base_url", "base_url", "served")
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
@@ -76,26 +77,28 @@ def as_text(value: Any) -> Any:
 def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, dict[str, Any]]:
     """The `--config` file and every flag that `argv` sets, as text. `--help` prints and exits."""
     parser = build_parser(subcommand)
-    leading_url = argv[:1] if argv and not argv[0].startswith("-") else []
-    namespace, rest = parser.parse_known_args(argv[len(leading_url) :])
-    given = vars(namespace)
-    if leading_url and not _takes_url(SUBCOMMANDS[subcommand]):
-        raise UsageError(f"found {leading_url[0]!r}, expected a --flag. Type `{parser.prog} --help` for the flags.")
-    if leading_url:
-        given.setdefault(URL_SETTING, leading_url[0])
+    leading = [*itertools.takewhile(lambda word: not word.startswith("-"), argv)]
+    namespace, rest = parser.parse_known_args(argv[len(leading) :])
+    given, first = vars(namespace), positional(SUBCOMMANDS[subcommand])
+    unexpected = leading if first is None else [] if value_type(first) is tuple else leading[1:]
+    if unexpected:
+        raise UsageError(f"found {unexpected[0]!r}, expected a --flag. Type `{parser.prog} --help` for the flags.")
+    if leading and first is not None:
+        given.setdefault(first.name, leading if value_type(first) is tuple else leading[0])
     return given.pop("config", None), given | pair_unknown_flags(rest)
 
 
-def _takes_url(kind: type) -> bool:
-    return URL_SETTING in {f.name for f in dataclasses.fields(kind)}
+def positional(kind: type) -> dataclasses.Field | None:
+    """The setting that may come first without its flag."""
+    return next((f for f in dataclasses.fields(kind) if f.metadata["positional"]), None)
 
 
 def build_parser(subcommand: str) -> argparse.ArgumentParser:
     """The parser behind `python -m trainer SUBCOMMAND`; it collects texts, `convert` gives them their types."""
-    kind = SUBCOMMANDS[subcommand]
+    kind, first = SUBCOMMANDS[subcommand], positional(SUBCOMMANDS[subcommand])
     parser = _Parser(
         prog=f"python -m trainer {subcommand}",
-        usage=f"%(prog)s {'[URL] ' if _takes_url(kind) else ''}[--flag value …]",
+        usage=" ".join(["%(prog)s", *([f"[{first.metadata['positional']}]"] if first else []), "[--flag value …]"]),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         epilog="Any other TrainingArguments flag of TRL works too." if kind is Train else None,
@@ -112,6 +115,8 @@ def _flag(f: dataclasses.Field) -> dict[str, Any]:
     flag: dict[str, Any] = {"help": text + shown.replace("%", "%%")}
     if value_type(f) is bool:
         return flag | {"nargs": "?", "const": "true", "metavar": "BOOL"}
+    if value_type(f) is tuple:
+        return flag | {"nargs": "+", "metavar": f.metadata["positional"].split()[0]}
     choices = f.metadata["choices"]
     return flag | {"metavar": "{" + ",".join(choices) + "}" if choices else value_type(f).__name__.upper()}
 
@@ -182,10 +187,10 @@ def unknown_key(key: str, origin: str, known: Iterable[str]) -> UsageError:
 
 
 def value_type(f: dataclasses.Field) -> type:
-    """The type of a setting's value, without its `| None`."""
+    """The type of a setting's value, without its `| None`; `tuple` for several texts."""
     if isinstance(f.type, types.UnionType):
         return next(t for t in typing.get_args(f.type) if t is not type(None))
-    return typing.cast(type, f.type)
+    return typing.cast(type, typing.get_origin(f.type) or f.type)
 
 
 def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
@@ -194,7 +199,7 @@ def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
         return f.default
     wanted = value_type(f)
     try:
-        result = _as_bool(value) if wanted is bool else _as_number_or_text(wanted, value)
+        result = AS_TYPE.get(wanted, partial(_as_number_or_text, wanted))(value)
     except ValueError:
         raise UsageError(f"{f.name}={value!r} (from {origin}): expected {_article(wanted)}.") from None
     choices = f.metadata["choices"]
@@ -214,14 +219,22 @@ def _as_bool(value: Any) -> bool:
     return words[str(value).lower()]
 
 
+def _as_texts(value: Any) -> tuple[str, ...]:
+    return tuple(_as_number_or_text(str, each) for each in (value if isinstance(value, list) else [value]))
+
+
 def _as_number_or_text(wanted: type, value: Any) -> Any:
     if isinstance(value, list | dict | bool):
         raise ValueError(value)
     return wanted(value) if not (wanted is int and isinstance(value, float)) else wanted(str(value))
 
 
+AS_TYPE: dict[type, Callable[[Any], Any]] = {bool: _as_bool, tuple: _as_texts}
+
+
 def _article(wanted: type) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[wanted]
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "texts"}
+    return names[wanted]
 
 
 def normalize_url(urls: str) -> str:

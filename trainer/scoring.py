@@ -15,6 +15,7 @@ from trainer.errors import UsageError
 from trainer.microbatches import pad_right
 from trainer.output_head import OutputHead
 
+TOKENS_AT_ONCE = 64  # of which logits exist together when only the likeliest are looked at
 TOLERANCE = 1e-3  # of logits that are made in two ways, relative to the largest
 
 
@@ -91,3 +92,16 @@ def predicting_states(
         for position in range(skip, len(completions[row]))
     ]
     return hidden_BTH.flatten(0, 1).index_select(0, torch.tensor(wanted, dtype=torch.int64, device=device))
+
+
+@torch.no_grad()
+def likeliest(hidden_NH: Tensor, head: OutputHead, temperature: float, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` likeliest tokens, int64 [N, count], and their log-probabilities in nats, float32 of the same shape.
+
+    Projected block by block, so that logits of a whole sequence never exist.
+    """
+    found = []
+    for block_CH in hidden_NH.split(TOKENS_AT_ONCE):
+        logp_CV = (head.logits(block_CH).float() / temperature).log_softmax(-1)
+        found.append(logp_CV.topk(min(count, logp_CV.shape[-1]), dim=-1))
+    return torch.cat([top.indices for top in found]), torch.cat([top.values for top in found])

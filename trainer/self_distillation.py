@@ -102,9 +102,9 @@ class SelfDistillationTrainer(DistillationTrainer):
         student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
         student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
         tokens_N, weights_N, logps_N = self._tokens_of(part, weights, student_NH.device)
-        return chunked_divergence(
-            student_NH, head_of(student), view, head_of(teacher), tokens_N, weights_N, self.divergence, logps_N
-        )
+        heads = head_of(student), head_of(teacher)
+        self._look_closer(part, student=(student_NH, heads[0]), teacher=(view, heads[1]))
+        return chunked_divergence(student_NH, heads[0], view, heads[1], tokens_N, weights_N, self.divergence, logps_N)
 
     def _save_more(self, folder: Path) -> None:
         super()._save_more(folder)

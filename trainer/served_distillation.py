@@ -120,10 +120,12 @@ class ServedDistillationTrainer(DistillationTrainer):
             "max_ratio": self.args.distillation_is_clip if logps_N is not None else None,
         }
         alpha, skip = self.args.distillation_alpha, self.args.num_loss_tokens_to_skip
+        self._look_closer(part, student=(hidden_NH, head))
         views = view()
-        scores = [each for each in views if isinstance(each, TokenScores)]
+        scores = [without_first(each, skip) for each in views if isinstance(each, TokenScores)]
         if scores:
-            targets = support_targets([without_first(each, skip) for each in scores], tokens_N, head)
+            self._show_told(part, scores)
+            targets = support_targets(scores, tokens_N, head)
             return support_divergence(hidden_NH, head, targets, tokens_N, weights_N, alpha, **known)
         chunks = [each for each in views if isinstance(each, ChunkScores)]
         self._count_signal(chunks)
@@ -135,6 +137,12 @@ class ServedDistillationTrainer(DistillationTrainer):
         if self.anchor is None or not lost_N.any():
             return loss, seen
         return loss + self._anchoring(part, hidden_NH, tokens_N, self.anchor_weight * weights_N, lost_N, seen), seen
+
+    def _show_told(self, part: list[Rollout], scores: list[TokenScores]) -> None:
+        """Show what the teacher says that it expected at the tokens of the step's sample."""
+        for rollout, told in zip(part, scores, strict=True):
+            if self.samples.span_in([rollout], [0]) is not None:
+                self.samples.told("teacher", told.token_ids_NK, told.logps_NK)
 
     def _anchoring(
         self,

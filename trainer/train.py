@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from accelerate.utils import set_seed
@@ -15,12 +16,18 @@ from trainer.callbacks import StopOnSignal
 from trainer.config import Train
 from trainer.demonstrations import Demonstrations
 from trainer.errors import Stopped, TeacherError
-from trainer.evaluate import Judge, summarize, table
+from trainer.evaluation.judge import Judge
+from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
+from trainer.headroom import choose_objective, record_choice
 from trainer.inputs import Inputs, read_inputs, settle
+from trainer.midway import MidwayScores, best_step, folder_of
+from trainer.outcome import change, headline, in_points, told
 from trainer.preflight import TeacherIdentity, require_teacher
 from trainer.resolve import Resolved, show
 from trainer.runlog import RunDirectory
 from trainer.student import load_student
+
+MOMENTS = ("before", "after")
 
 
 def run(resolved: Resolved) -> int:
@@ -30,6 +37,7 @@ def run(resolved: Resolved) -> int:
         UsageError, TeacherError: see `trainer.errors`; raised before anything expensive.
         Stopped: a signal asked to stop; what is needed to go on has been saved.
     """
+    resolved, measured = choose_objective(resolved)
     settings = settle(resolved.settings)
     resolved = dataclasses.replace(resolved, settings=settings)
     inputs = read_inputs(resolved)
@@ -41,6 +49,7 @@ def run(resolved: Resolved) -> int:
     if directory.is_finished():
         print(f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again.")
         return 0
+    record_choice(directory, measured)
     needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
     teacher = require_teacher(settings) if needs_teacher else None
     with StopOnSignal() as stop:
@@ -99,6 +108,8 @@ class Run:
         self.teacher = assembly.teacher
         self.write_environment()
         self.score("before", trainer)
+        if self.settings.eval_steps is not None:
+            trainer.add_callback(self.midway(trainer, self.settings.eval_steps))
         with self.stage("train"):
             self.optimize(trainer)
         assembly.report(trainer)
@@ -124,20 +135,53 @@ class Run:
         self.demonstration_counts = {kind: getattr(demonstrations, kind) for kind in ("written", "replaced", "dropped")}
 
     def score(self, moment: str, trainer: AnyTrainer) -> None:
-        """Score the model on each given file, once: an interrupted run finds its scores again.
-
-        Under autocast where training is, so that before and after are computed alike.
-        """
+        """Score the model on each given file, once: an interrupted run finds its scores again."""
         name = f"scores_{moment}.json"
         if self.directory.read_json(name) is not None or not self.inputs.eval_rows:
             return
-        batch_size = self.inputs.arguments.per_device_eval_batch_size
-        judge = Judge(self.inputs.encoder, batch_size, should_stop=lambda: self.stop.requested)
-        with self.stage(f"eval_{moment}"), trainer.accelerator.autocast():
-            rows, model = self.inputs.eval_rows, cast(PreTrainedModel, trainer.model)
-            scores = {title: summarize(judge.answers(model, some, title)) for title, some in rows.items()}
+        with self.stage(f"eval_{moment}"):
+            answers = self.answers(trainer)
+            scores = {title: summarize(some) for title, some in answers.items()}
             print(table(scores))
-            self.directory.write_json(name, {title: dataclasses.asdict(score) for title, score in scores.items()})
+            self.directory.write_json(name, as_json(scores, answers))
+
+    def answers(self, trainer: AnyTrainer, *, shows_progress: bool = True) -> dict[str, list[Answer]]:
+        """The model's answers to each given file, under autocast where training is, so that all are computed alike."""
+        batch_size, stops = self.inputs.arguments.per_device_eval_batch_size, lambda: self.stop.requested
+        judge = Judge(self.inputs.encoder, batch_size, should_stop=stops, shows_progress=shows_progress)
+        model = cast(PreTrainedModel, trainer.model)
+        with trainer.accelerator.autocast():
+            answers = {title: judge.answers(model, rows, title) for title, rows in self.inputs.eval_rows.items()}
+        return {title: mark_seen(some, self.inputs.train_rows) for title, some in answers.items()}
+
+    def midway(self, trainer: AnyTrainer, every: int) -> MidwayScores:
+        """What scores each `every` steps."""
+
+        def score() -> dict[str, float]:
+            answers = self.answers(trainer, shows_progress=False)
+            scores = {title: summarize(some).accuracy for title, some in answers.items()}
+            logs = {f"eval_{title}": value for title, value in scores.items()}  # for --report_to
+            trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, logs)
+            return scores
+
+        def protect(folder: Path | None) -> None:
+            trainer.protected = folder
+
+        before, floor = self.accuracies("before"), self.settings.max_forgetting
+        return MidwayScores(self.directory, every, score, before, floor, protect)
+
+    def right(self, moment: str) -> dict[str, list[bool]]:
+        """Whether each row was answered right before or after, by what was measured; empty where that was not done."""
+        answers = (self.directory.read_json(f"scores_{moment}.json") or {}).get("answers", {})
+        return {title: [answer["right"] for answer in some] for title, some in answers.items()}
+
+    def accuracies(self, moment: str) -> dict[str, float]:
+        """Accuracy before or after by what was measured."""
+        return {title: scores["accuracy"] for title, scores in self.measures(moment).items()}
+
+    def measures(self, moment: str) -> dict[str, dict[str, Any]]:
+        """All measures before or after by what was measured; empty where that was not done yet."""
+        return (self.directory.read_json(f"scores_{moment}.json") or {}).get("scores", {})
 
     def optimize(self, trainer: AnyTrainer) -> None:
         """The training loop, from the newest checkpoint where there is one."""
@@ -166,8 +210,9 @@ class Run:
     def summarize(self, status: str) -> None:
         """Write `summary.json`."""
         metrics = self.directory.read_metrics()
-        seconds = sum(record["seconds"] for record in metrics)
-        details = {moment: self.directory.read_json(f"scores_{moment}.json") or {} for moment in ("before", "after")}
+        steps = [record for record in metrics if "loss" in record]
+        seconds = sum(record["seconds"] for record in steps)
+        details = {moment: self.measures(moment) for moment in MOMENTS}
         self.directory.write_json(
             "summary.json",
             {
@@ -176,23 +221,45 @@ class Run:
                 "model": str(checkpoint.newest(self.directory.path) or ""),
                 "steps": metrics[-1]["step"] if metrics else 0,
                 "scores": {moment: headline(scores) for moment, scores in details.items()},
+                "changes": self.changes(),
+                "best": self.best(metrics),
                 "score_details": details,
-                "tokens_per_second": round(sum(r["tokens"] for r in metrics) / seconds, 1) if metrics else None,
+                "tokens_per_second": round(sum(r["tokens"] for r in steps) / seconds, 1) if steps else None,
                 "wall_seconds": self.wall_seconds,
                 "demonstrations": self.demonstration_counts,
                 "teacher": self.teacher_summary(),
             },
         )
 
+    def changes(self) -> dict[str, dict[str, float]]:
+        """What became of each accuracy, with the bounds of its 95 % interval where it is known."""
+        before, after = (self.right(moment) for moment in MOMENTS)
+        return {title: change(before[title], after[title]) for title in before if title in after}
+
+    def best(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """With `--eval_steps` the best checkpoint of a finished training, the last one among them, and its scores."""
+        after = self.accuracies("after")
+        if self.settings.eval_steps is None or not after:
+            return None
+        last = {"step": metrics[-1]["step"], **{f"eval/{title}": value for title, value in after.items()}}
+        scored = {record["step"]: record for record in [*metrics, last] if "eval/new_skill" in record}
+        step = best_step([*scored.values()], self.accuracies("before"), self.settings.max_forgetting)
+        if step is None:
+            return None
+        scores = {title: scored[step][f"eval/{title}"] for title in after}
+        return {"step": step, "model": str(folder_of(self.directory.path, step)), **scores}
+
     def print_result(self) -> None:
         """The headline of the run and where the rest is."""
         summary = self.directory.read_json("summary.json") or {}
         before, after = summary["scores"]["before"], summary["scores"]["after"]
         print("── finished")
-        for title in before:
-            if before[title] is not None and after[title] is not None:
-                print(f"{title.replace('_', ' '):<14}{before[title]:.1%} → {after[title]:.1%}")
+        for title, changed in summary["changes"].items():
+            print(f"{title.replace('_', ' '):<14}{before[title]:.1%} → {after[title]:.1%}{in_points(changed)}")
+        if self.settings.eval_steps is not None:
+            print(f"{'best':<14}{told(summary['best'], self.settings.max_forgetting)}")
         print(f"{'model':<14}{summary['model']}\n{'run':<14}{self.directory.path}")
+        print(f"{'report':<14}python -m trainer report {self.directory.path}")
 
     def teacher_summary(self) -> dict[str, Any] | None:
         """The served teacher that took part; the tokenizer route is of objectives that it scores tokens for."""
@@ -201,8 +268,3 @@ class Run:
     def write_environment(self) -> None:
         """Write `environment.json`."""
         self.directory.write_json("environment.json", runlog.environment(self.teacher_summary()))
-
-
-def headline(scores: dict[str, dict[str, Any]]) -> dict[str, float | None]:
-    """Accuracy by what was measured, null where it was not."""
-    return {title: scores.get(title, {}).get("accuracy") for title in ("new_skill", "prior_skills")}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,3 +162,51 @@ def test_the_tiny_models_can_what_their_readme_says(tmp_path, model, more, new_s
     assert new_skill[0] <= scores["new_skill"]["accuracy"] <= new_skill[1]
     if prior_skills:
         assert prior_skills[0] <= scores["prior_skills"]["accuracy"] <= prior_skills[1]
+
+
+def test_with_eval_steps_the_best_checkpoint_is_kept_and_a_killed_run_ends_with_the_same_scores(rows, tmp_path):
+    files = ["--train_data_path", rows, "--eval_data_path", rows, "--prior_data_path", WORLD / "prior_data.json"]
+    arguments = [
+        *SMALL, *files, "--max_eval_samples", "8", "--num_train_epochs", "2",
+        "--eval_steps", "3", "--save_steps", "2", "--save_total_limit", "1",
+    ]  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = trainer("train", *arguments, "--output_dir", whole)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [record["step"] for record in midway_scores(whole)] == [3, 6, 9]
+    summary = json.loads((whole / "summary.json").read_text())
+    best = summary["best"]
+    assert (best is None) == ("best          none" in done.stdout)
+    if best is not None:
+        assert Path(best["model"]).is_dir() and best["model"] in done.stdout
+    kept = {folder.name for folder in whole.glob("checkpoint-*")}
+    assert kept <= {"checkpoint-12", *(f"checkpoint-{best['step']}" for _ in [0] if best)} and "checkpoint-12" in kept
+
+    assert signal_after_step(killed, 4, signal.SIGKILL, *arguments, "--output_dir", killed) == -signal.SIGKILL
+    forget_score(killed, step=3)  # as if the kill had come while step 3 was scored
+    assert trainer("train", *arguments, "--output_dir", killed).returncode == 0
+    assert midway_scores(killed) == midway_scores(whole)
+    assert digests(killed) == digests(whole)
+    resumed = json.loads((killed / "summary.json").read_text())
+    assert (resumed["best"] or {}).get("step") == (best or {}).get("step")
+    assert resumed["changes"] == summary["changes"]
+
+
+def midway_scores(run: Path) -> list[dict]:
+    """What was scored while training, without how long it took."""
+    found = [record for record in lines(run / "metrics.jsonl") if "eval/new_skill" in record]
+    return [{key: value for key, value in record.items() if key != "seconds/eval"} for record in found]
+
+
+def forget_score(run: Path, step: int) -> None:
+    """Drop the line of a step's score, and the checkpoints after it."""
+    kept = [line for line in whole_lines(run / "metrics.jsonl") if not is_score(line, step)]
+    (run / "metrics.jsonl").write_text("".join(kept))
+    for folder in run.glob("checkpoint-*"):
+        if int(folder.name.rpartition("-")[2]) > step:
+            shutil.rmtree(folder)
+
+
+def is_score(line: str, step: int) -> bool:
+    record = json.loads(line)
+    return record["step"] == step and "eval/new_skill" in record

@@ -19,7 +19,7 @@ def flags_in_readme(subcommand):
 def shown(f):
     if f.name == "teacher_prompt_template":
         return "published template"
-    return "" if f.default is None else f"`{f.default}`"
+    return "" if f.default in (None, ()) else f"`{f.default}`"
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
