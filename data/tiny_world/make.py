@@ -14,7 +14,7 @@ from byte_pair_tokenizer import ENDS, USER, train_tokenizer
 from pretrain import new_model, pretrain, student_episode, teacher_episode
 from tiny_tokenizer import build_tokenizer, save_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
-from world import NEW_NAMES, NEW_TOOLS, PRIOR_SKILLS, Exercise, Names, ask_tool
+from world import NEW_NAMES, NEW_TOOLS, PRIOR_SKILLS, Exercise, Names, Tool, ask_tool
 
 SEED = 20260119
 TRAIN_ROWS_PER_TOOL, EVAL_ROWS_PER_TOOL, PRIOR_ROWS_PER_SKILL = 100, 16, 40
@@ -22,12 +22,13 @@ STUDENT_STEPS, TEACHER_STEPS, OTHER_TEACHER_STEPS = 1300, 300, 1600
 TOKENIZER_EPISODES = 4000
 
 
-def row(exercise: Exercise, number: int) -> dict:
+def row(exercise: Exercise, number: int, *, own_style: bool = False) -> dict:
+    golden = exercise.own_style if own_style else exercise.bare
     return {
         "id": f"{exercise.skill}-{number:04d}",
         "skill": exercise.skill,
         "prompt": exercise.prompt,
-        "golden_response": exercise.bare.split("\n"),
+        "golden_response": golden.split("\n"),
         "golden_answer": [{"Action": name, "Action_Input": value} for name, value in exercise.calls],
     }
 
@@ -43,14 +44,17 @@ def draw_unique(draw: Callable[[], Exercise], count: int, taken: set[str]) -> li
     return drawn
 
 
-def new_tool_rows(names: Names, per_tool: int) -> list[dict]:
+def new_tool_rows(
+    names: Names, per_tool: int, tools: tuple[Tool, ...] = NEW_TOOLS, *, own_style: bool = False
+) -> list[dict]:
+    """Shuffled questions for each of the tools; the golden responses are bare, or in the models' own style."""
     exercises = [
         exercise
-        for tool in NEW_TOOLS
+        for tool in tools
         for exercise in draw_unique(lambda tool=tool: ask_tool(names, tool, "new_tool"), per_tool, set())
     ]
     names.rng.shuffle(exercises)
-    return [row(exercise, number) for number, exercise in enumerate(exercises)]
+    return [row(exercise, number, own_style=own_style) for number, exercise in enumerate(exercises)]
 
 
 def entities_of(rows: list[dict]) -> frozenset[str]:
@@ -68,17 +72,22 @@ def reserved_names() -> frozenset[str]:
     return NEW_NAMES | entities_of(eval_data())
 
 
-def train_data() -> list[dict]:
-    return new_tool_rows(Names(random.Random(SEED + 1), reserved_names()), TRAIN_ROWS_PER_TOOL)
+def train_data(*, own_style: bool = False) -> list[dict]:
+    names = Names(random.Random(SEED + 1), reserved_names())
+    return new_tool_rows(names, TRAIN_ROWS_PER_TOOL, own_style=own_style)
 
 
-def prior_data() -> list[dict]:
-    names, taken = Names(random.Random(SEED + 2)), set()
+def prior_rows(names: Names, per_skill: int, taken: set[str]) -> list[dict]:
+    """Questions on each prior skill, none of which is in `taken`; they join it."""
     return [
         row(exercise, number)
         for skill in PRIOR_SKILLS.values()
-        for number, exercise in enumerate(draw_unique(lambda skill=skill: skill(names), PRIOR_ROWS_PER_SKILL, taken))
+        for number, exercise in enumerate(draw_unique(lambda skill=skill: skill(names), per_skill, taken))
     ]
+
+
+def prior_data() -> list[dict]:
+    return prior_rows(Names(random.Random(SEED + 2)), PRIOR_ROWS_PER_SKILL, set())
 
 
 def write_data(out: Path) -> None:

@@ -102,6 +102,29 @@ NEW_TOOLS = (
     Tool("dolika", "vanemo", ("sego", "lado")),
 )
 NEW_NAMES = frozenset(name for tool in NEW_TOOLS for name in (tool.kind, tool.name, *tool.arguments))
+# Two further new skills, for learning one after another. Nobody is trained on them, and no shipped file has them.
+FURTHER_TOOLS = (
+    (
+        Tool("keredo", "tigi", ("vedo",)),
+        Tool("ledige", "rigalo", ("toro",)),
+        Tool("vago", "veredo", ("dito",)),
+        Tool("motoko", "veva", ("vado",)),
+        Tool("lesoti", "naseve", ("nomo",)),
+        Tool("kolo", "vamo", ("viga",)),
+        Tool("tari", "neke", ("ridi", "tova")),
+        Tool("nenivi", "vesega", ("domo", "mira")),
+    ),
+    (
+        Tool("nidese", "kivogo", ("dole",)),
+        Tool("kalore", "sogeki", ("like",)),
+        Tool("vekoma", "dakeri", ("vova",)),
+        Tool("katavo", "doseto", ("rere",)),
+        Tool("gisire", "laga", ("saki",)),
+        Tool("nevi", "gida", ("vode",)),
+        Tool("levo", "kemani", ("sose", "kegi")),
+        Tool("nemasi", "kitede", ("teno", "gema")),
+    ),
+)
 
 
 @dataclass(frozen=True)
