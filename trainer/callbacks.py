@@ -136,6 +136,7 @@ class StepRecorder(TrainerCallback):
             "tokens": tokens,
             "tokens_per_second": round(tokens / seconds, 1),
             "seconds": round(seconds, 3),
+            "steps": steps,
         }
         self.run_directory.append_metrics({"step": state.global_step, **logs, **rates})
         remaining = (state.max_steps - state.global_step) * seconds / steps

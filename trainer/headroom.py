@@ -8,6 +8,8 @@ A demonstration of the very row holds the answer, and a student that only copies
 the same: it is what training shows, and the copied answer is learnt. So the verdict rests on it. But where other rows
 of the same tools or skill are there, one of theirs is shown as well: if that lifts the student too, the student
 understands the demonstration, and a rule can be learnt from it; if not, answers alone.
+
+Demonstrations are the golden responses, also where `train` would have the served teacher write them.
 """
 
 import contextlib
@@ -21,6 +23,7 @@ from typing import Any
 
 import torch
 
+from trainer.arguments import training_arguments
 from trainer.atomic import write_json, write_text
 from trainer.callbacks import StopOnSignal
 from trainer.config import Check, Train
@@ -103,6 +106,7 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     if not settings.dry_run:
         RunDirectory(Path(settings.output_dir)).require_writable()
     if settings.vllm_server_base_url:
+        require_free_choice(resolved)
         require_teacher(settings)
 
     print("── headroom", flush=True)
@@ -116,6 +120,20 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         raise UsageError(f"--objective auto found none that can work: {decision.reason}")
     record = as_record(settings, settings.eval_data_path, found, decision)
     return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
+
+
+def require_free_choice(resolved: Resolved) -> None:
+    """Raise UsageError for a flag that one of the objectives to choose from does not go with."""
+    for objective in ("sdft", "served", "seqkd"):
+        tried = _with_objective(resolved, objective, "tried")
+        try:
+            with contextlib.redirect_stdout(None):
+                training_arguments(dataclasses.replace(tried, settings=settle(tried.settings)))
+        except UsageError as error:
+            raise UsageError(
+                f"--objective auto may come to {objective}, which these flags don't go with: {error} "
+                "Leave the flag out, or name an objective."
+            ) from error
 
 
 def _with_objective(resolved: Resolved, objective: Any, why: str) -> Resolved:

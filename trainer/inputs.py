@@ -97,9 +97,19 @@ def read_inputs(resolved: Resolved) -> Inputs:
     if settings.objective == "sdft":
         for row in train_rows:
             encoder.check_room(row)
+    warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
     return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
+
+
+def warn_of_no_floor(resolved: Resolved) -> None:
+    """Say when `--max_forgetting` was given and can't take effect."""
+    settings: Train = resolved.settings
+    missing = {"--eval_steps N": settings.eval_steps, "--prior_data_path FILE": settings.prior_data_path}
+    absent = [flag for flag, value in missing.items() if value is None]
+    if absent and resolved.origins.get("max_forgetting", "default") != "default":
+        print(f"warning: --max_forgetting has no effect without {' and '.join(absent)}")
 
 
 def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:

@@ -119,10 +119,15 @@ class DistillationTrainer(WholeCheckpoints, FiniteLoss, SDFTTrainer):
         self._learnt_at = 0.0
         super().__init__(*args, **kwargs)
         self.padding: Any = self._tokenizer.pad_token_id
-        self.samples = SampleRecorder(run_directory, self._tokenizer, self.args.temperature)
+        self.samples = SampleRecorder(run_directory, self._tokenizer, self.loss_temperature)
         self.sampler = self._make_sampler(engine)
         check_head(self.accelerator.unwrap_model(self.model), self.args.device)
         self.add_callback(_OptimizerClock(self))
+
+    @property
+    def loss_temperature(self) -> float:
+        """Of the two distributions that are compared."""
+        return self.args.temperature
 
     def _refuse_sharding(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:

@@ -1,19 +1,30 @@
 """What a run came to, in numbers and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from trainer.evaluation.intervals import paired_bootstrap
 
+Right = Mapping[str, bool]  # whether a row was answered right, by its id
 
-def change(before_R: Sequence[bool], after_R: Sequence[bool]) -> dict[str, float]:
-    """The difference of two accuracies on the same R rows, as a fraction of 1, and its bounds where they are known."""
-    was_R, now_R = np.array(before_R, float), np.array(after_R, float)
+
+def change(before: Right, after: Right) -> dict[str, float] | None:
+    """What became of the accuracy on the R rows that both have, fractions of 1; None where they share no row.
+
+    Returns:
+        `rows`, the accuracies `before` and `after`, their `difference`, and the bounds of its 95 % interval, `low` and
+        `high`, where resampling knows them.
+    """
+    shared = [id for id in before if id in after]
+    if not shared:
+        return None
+    was_R, now_R = (np.array([some[id] for id in shared], float) for some in (before, after))
     interval = paired_bootstrap(was_R, now_R)
     bounds = {} if interval is None else {"low": interval.low, "high": interval.high}
-    return {"difference": float(now_R.mean() - was_R.mean()), **bounds}
+    means = {"before": float(was_R.mean()), "after": float(now_R.mean())}
+    return {"rows": len(shared), **means, "difference": means["after"] - means["before"], **bounds}
 
 
 def in_points(changed: dict[str, float]) -> str:

@@ -84,7 +84,9 @@ def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, di
     if unexpected:
         raise UsageError(f"found {unexpected[0]!r}, expected a --flag. Type `{parser.prog} --help` for the flags.")
     if leading and first is not None:
-        given.setdefault(first.name, leading if value_type(first) is tuple else leading[0])
+        if first.name in given:
+            raise UsageError(f"found {leading[0]!r} and --{first.name} {given[first.name]}; give one of them.")
+        given[first.name] = leading if value_type(first) is tuple else leading[0]
     return given.pop("config", None), given | pair_unknown_flags(rest)
 
 
@@ -140,7 +142,10 @@ def pair_unknown_flags(rest: list[str]) -> dict[str, Any]:
             key, _, value = token[2:].partition("=")
             pairs[key] = [value] if value else []
         elif key is None:
-            raise UsageError(f"found the argument {token!r}, expected a --flag. Put a flag's name before its value.")
+            raise UsageError(
+                f"found the argument {token!r}, expected a --flag. Put a flag's name before its value, and what has "
+                "none before all flags."
+            )
         else:
             pairs[key].append(token)
     return {key: "true" if not values else values[0] if len(values) == 1 else values for key, values in pairs.items()}

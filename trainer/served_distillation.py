@@ -66,6 +66,11 @@ class ServedDistillationTrainer(DistillationTrainer):
         if overlap:
             self._rollout_known = self.teacher.request
 
+    @property
+    def loss_temperature(self) -> float:
+        """The server tells its log-probabilities at temperature 1."""
+        return 1.0
+
     def _setup_teacher_model(self) -> None:
         """There is none in this process; the initial student is kept where it is an anchor."""
         self._refuse_sharding()

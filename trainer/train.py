@@ -21,7 +21,7 @@ from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, tab
 from trainer.headroom import choose_objective, record_choice
 from trainer.inputs import Inputs, read_inputs, settle
 from trainer.midway import MidwayScores, best_step, folder_of
-from trainer.outcome import change, headline, in_points, told
+from trainer.outcome import Right, change, headline, in_points, told
 from trainer.preflight import TeacherIdentity, require_teacher
 from trainer.resolve import Resolved, show
 from trainer.runlog import RunDirectory
@@ -147,8 +147,14 @@ class Run:
 
     def answers(self, trainer: AnyTrainer, *, shows_progress: bool = True) -> dict[str, list[Answer]]:
         """The model's answers to each given file, under autocast where training is, so that all are computed alike."""
-        batch_size, stops = self.inputs.arguments.per_device_eval_batch_size, lambda: self.stop.requested
-        judge = Judge(self.inputs.encoder, batch_size, should_stop=stops, shows_progress=shows_progress)
+        arguments = self.inputs.arguments
+        judge = Judge(
+            self.inputs.encoder,
+            arguments.per_device_eval_batch_size,
+            # Of several processes all stop after the next step: one that stopped alone would leave the others waiting.
+            should_stop=lambda: self.stop.requested and arguments.world_size == 1,
+            shows_progress=shows_progress,
+        )
         model = cast(PreTrainedModel, trainer.model)
         with trainer.accelerator.autocast():
             answers = {title: judge.answers(model, rows, title) for title, rows in self.inputs.eval_rows.items()}
@@ -170,10 +176,10 @@ class Run:
         before, floor = self.accuracies("before"), self.settings.max_forgetting
         return MidwayScores(self.directory, every, score, before, floor, protect)
 
-    def right(self, moment: str) -> dict[str, list[bool]]:
+    def right(self, moment: str) -> dict[str, Right]:
         """Whether each row was answered right before or after, by what was measured; empty where that was not done."""
         answers = (self.directory.read_json(f"scores_{moment}.json") or {}).get("answers", {})
-        return {title: [answer["right"] for answer in some] for title, some in answers.items()}
+        return {title: {answer["id"]: answer["right"] for answer in some} for title, some in answers.items()}
 
     def accuracies(self, moment: str) -> dict[str, float]:
         """Accuracy before or after by what was measured."""
@@ -209,7 +215,7 @@ class Run:
 
     def summarize(self, status: str) -> None:
         """Write `summary.json`."""
-        metrics = self.directory.read_metrics()
+        metrics, newest = self.directory.read_metrics(), checkpoint.newest(self.directory.path)
         steps = [record for record in metrics if "loss" in record]
         seconds = sum(record["seconds"] for record in steps)
         details = {moment: self.measures(moment) for moment in MOMENTS}
@@ -218,8 +224,8 @@ class Run:
             {
                 "status": status,
                 "objective": self.settings.objective,
-                "model": str(checkpoint.newest(self.directory.path) or ""),
-                "steps": metrics[-1]["step"] if metrics else 0,
+                "model": str(newest or ""),
+                "steps": checkpoint.step_of(newest) if newest else 0,
                 "scores": {moment: headline(scores) for moment, scores in details.items()},
                 "changes": self.changes(),
                 "best": self.best(metrics),
@@ -232,16 +238,17 @@ class Run:
         )
 
     def changes(self) -> dict[str, dict[str, float]]:
-        """What became of each accuracy, with the bounds of its 95 % interval where it is known."""
+        """What became of each accuracy on the rows that were answered before and after."""
         before, after = (self.right(moment) for moment in MOMENTS)
-        return {title: change(before[title], after[title]) for title in before if title in after}
+        found = {title: change(before[title], after[title]) for title in before if title in after}
+        return {title: changed for title, changed in found.items() if changed is not None}
 
     def best(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
         """With `--eval_steps` the best checkpoint of a finished training, the last one among them, and its scores."""
-        after = self.accuracies("after")
-        if self.settings.eval_steps is None or not after:
+        after, newest = self.accuracies("after"), checkpoint.newest(self.directory.path)
+        if self.settings.eval_steps is None or not after or newest is None:
             return None
-        last = {"step": metrics[-1]["step"], **{f"eval/{title}": value for title, value in after.items()}}
+        last = {"step": checkpoint.step_of(newest), **{f"eval/{title}": value for title, value in after.items()}}
         scored = {record["step"]: record for record in [*metrics, last] if "eval/new_skill" in record}
         step = best_step([*scored.values()], self.accuracies("before"), self.settings.max_forgetting)
         if step is None:
@@ -252,10 +259,10 @@ class Run:
     def print_result(self) -> None:
         """The headline of the run and where the rest is."""
         summary = self.directory.read_json("summary.json") or {}
-        before, after = summary["scores"]["before"], summary["scores"]["after"]
         print("── finished")
         for title, changed in summary["changes"].items():
-            print(f"{title.replace('_', ' '):<14}{before[title]:.1%} → {after[title]:.1%}{in_points(changed)}")
+            accuracies = f"{changed['before']:.1%} → {changed['after']:.1%}"
+            print(f"{title.replace('_', ' '):<14}{accuracies}{in_points(changed)}")
         if self.settings.eval_steps is not None:
             print(f"{'best':<14}{told(summary['best'], self.settings.max_forgetting)}")
         print(f"{'model':<14}{summary['model']}\n{'run':<14}{self.directory.path}")

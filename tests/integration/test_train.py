@@ -168,7 +168,7 @@ def test_with_eval_steps_the_best_checkpoint_is_kept_and_a_killed_run_ends_with_
     files = ["--train_data_path", rows, "--eval_data_path", rows, "--prior_data_path", WORLD / "prior_data.json"]
     arguments = [
         *SMALL, *files, "--max_eval_samples", "8", "--num_train_epochs", "2",
-        "--eval_steps", "3", "--save_steps", "2", "--save_total_limit", "1",
+        "--eval_steps", "3", "--save_steps", "2", "--save_total_limit", "1", "--max_forgetting", "1",
     ]  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = trainer("train", *arguments, "--output_dir", whole)
@@ -176,11 +176,9 @@ def test_with_eval_steps_the_best_checkpoint_is_kept_and_a_killed_run_ends_with_
     assert [record["step"] for record in midway_scores(whole)] == [3, 6, 9]
     summary = json.loads((whole / "summary.json").read_text())
     best = summary["best"]
-    assert (best is None) == ("best          none" in done.stdout)
-    if best is not None:
-        assert Path(best["model"]).is_dir() and best["model"] in done.stdout
+    assert best["step"] < 12 and best["model"] in done.stdout  # a tenth of the training rows is not learnt in 12 steps
     kept = {folder.name for folder in whole.glob("checkpoint-*")}
-    assert kept <= {"checkpoint-12", *(f"checkpoint-{best['step']}" for _ in [0] if best)} and "checkpoint-12" in kept
+    assert kept == {Path(best["model"]).name, "checkpoint-12"}
 
     assert signal_after_step(killed, 4, signal.SIGKILL, *arguments, "--output_dir", killed) == -signal.SIGKILL
     forget_score(killed, step=3)  # as if the kill had come while step 3 was scored
@@ -188,7 +186,7 @@ def test_with_eval_steps_the_best_checkpoint_is_kept_and_a_killed_run_ends_with_
     assert midway_scores(killed) == midway_scores(whole)
     assert digests(killed) == digests(whole)
     resumed = json.loads((killed / "summary.json").read_text())
-    assert (resumed["best"] or {}).get("step") == (best or {}).get("step")
+    assert resumed["best"]["step"] == best["step"]
     assert resumed["changes"] == summary["changes"]
 
 

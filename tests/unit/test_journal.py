@@ -20,10 +20,23 @@ def test_records_are_there_again_when_a_journal_is_opened_again(tmp_path: Path):
         assert journal.records == {"0": {"text": "α\n"}, "1": None}
 
 
-def test_each_record_is_on_disk_as_soon_as_it_is_added(tmp_path: Path):
+def test_each_record_is_in_the_file_as_soon_as_it_is_added(tmp_path: Path):
     with Journal(tmp_path / "j.jsonl", DECIDES) as journal:
         journal.add("0", "finished")
         assert json.loads((tmp_path / "j.jsonl").read_text().splitlines()[1]) == {"key": "0", "record": "finished"}
+
+
+def test_the_disk_gets_a_burst_of_records_at_once_and_all_of_them(tmp_path: Path, monkeypatch):
+    sizes = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (sizes.append(os.fstat(file).st_size), fsync(file)))
+    path = tmp_path / "j.jsonl"
+    with Journal(path, DECIDES) as journal:
+        before = len(sizes)
+        for number in range(200):
+            journal.add(str(number), "finished")
+    assert 1 <= len(sizes) - before <= 20
+    assert sizes[-1] == path.stat().st_size
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,12 +7,10 @@ from pathlib import Path
 from trainer.dataset import Row
 from trainer.errors import UsageError
 from trainer.evaluation.scores import Answer
-from trainer.outcome import change, in_points
-
-Right = dict[str, dict[str, bool]]  # by what was measured, by row id
+from trainer.outcome import Right, change, in_points
 
 
-def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Right:
+def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:
     """Which rows an earlier evaluation had right: an `--output_file` of `eval`, or a run's `scores_before.json`.
 
     Raises:
@@ -37,17 +35,13 @@ def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Right:
     return earlier
 
 
-def changes(earlier: Right, answers: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
-    """By what was measured both times: rows, accuracies before and after, and `trainer.outcome.change` of them."""
-    found = {}
-    for title, some in answers.items():
-        shared = [answer for answer in some if answer.id in earlier.get(title, {})]
-        if shared:
-            was = [earlier[title][answer.id] for answer in shared]
-            now = [answer.right for answer in shared]
-            accuracies = {"before": sum(was) / len(was), "after": sum(now) / len(now)}
-            found[title] = {"rows": len(shared), **accuracies, **change(was, now)}
-    return found
+def changes(earlier: Mapping[str, Right], answers: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
+    """`trainer.outcome.change` by what was measured both times."""
+    pairs = {
+        title: change(earlier.get(title, {}), {answer.id: answer.right for answer in some})
+        for title, some in answers.items()
+    }
+    return {title: changed for title, changed in pairs.items() if changed is not None}
 
 
 def told(changes: Mapping[str, Mapping[str, float]]) -> str:

@@ -25,7 +25,7 @@ class Judge:
         batch_size: Rows decoded together.
         with_demonstration: Show each row's golden response in its prompt.
         should_stop: Asked between batches; True ends the scoring.
-        shows_progress: Whether to tell how far it is.
+        shows_progress: Whether to tell how far it is, and how many prompts were cut.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class Judge:
         """
         require_checks(rows)
         encoded = [self._prompt(row) for row in rows]
-        report_cuts(f"prompts of {title} were cut to fit", sum(prompt.was_cut for prompt in encoded), len(encoded))
+        if self.shows_progress:
+            report_cuts(f"prompts of {title} were cut to fit", sum(prompt.was_cut for prompt in encoded), len(encoded))
         prompts = [prompt.ids for prompt in encoded]
         by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
         batches = [by_length[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]

@@ -26,8 +26,7 @@ def load(settings: Eval) -> dict[str, Any]:
     _require(settings, names)
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
-    if _code_is_allowed(settings):
-        os.environ[ALLOWED] = "1"
+    os.environ[ALLOWED] = "1" if settings.allow_code else "0"
     manager, found = TaskManager(), {}
     for name in names:
         try:
@@ -38,6 +37,8 @@ def load(settings: Eval) -> dict[str, Any]:
                 "and its data on the hub or in the hub's cache. Run it once where the hub can be reached, or choose "
                 "other tasks with --suite_tasks."
             ) from error
+        runs_code = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
+        _require_leave(settings, name, names, runs_code=runs_code)
         outermost = [*loaded["groups"].items()][:1]
         found |= dict(outermost) or loaded["tasks"]
     return found
@@ -50,16 +51,17 @@ def _require(settings: Eval, names: list[str]) -> None:
         )
     if importlib.util.find_spec("lm_eval") is None:
         raise UsageError('--suite lm-eval needs a package that is not here. Type `pip install "lm-eval[hf,ifeval]"`.')
-    harmless = [name for name in names if not name.startswith("humaneval")]
-    if harmless != names and not _code_is_allowed(settings):
+    for name in names:
+        _require_leave(settings, name, names, runs_code=name.startswith("humaneval"))
+
+
+def _require_leave(settings: Eval, name: str, names: list[str], *, runs_code: bool) -> None:
+    if runs_code and not settings.allow_code:
+        others = ",".join(other for other in names if other != name)
         raise UsageError(
-            "humaneval runs code that the model writes, without a sandbox. Pass --allow_code where it can do no harm, "
-            f"as in a container, or choose other tasks: --suite_tasks {','.join(harmless) or 'hellaswag,ifeval'}"
+            f"{name} runs code that the model writes, without a sandbox. Pass --allow_code where it can do no harm, as "
+            f"in a container, or choose other tasks: --suite_tasks {others or 'hellaswag,ifeval'}"
         )
-
-
-def _code_is_allowed(settings: Eval) -> bool:
-    return settings.allow_code or os.environ.get(ALLOWED) == "1"
 
 
 def scores(settings: Eval, tasks: dict[str, Any]) -> Scores:
@@ -78,7 +80,7 @@ def scores(settings: Eval, tasks: dict[str, Any]) -> Scores:
         tasks=[*tasks.values()],
         limit=settings.suite_limit,
         log_samples=False,
-        confirm_run_unsafe_code=_code_is_allowed(settings),
+        confirm_run_unsafe_code=settings.allow_code,
     )
     return {task: _numbers(found["results"][task]) for task in tasks}
 

@@ -190,7 +190,7 @@ def _why_none(right: Mapping[str, Right], verdicts: Sequence[Verdict]) -> str:
 def told(right: Mapping[str, Right], decision: Decision, *, model: str, data: str) -> str:
     """Everything for people: accuracies with their intervals, what can work, and what to take."""
     width = max(len(line) for line in LINES.values())
-    lines = [f"\nheadroom of {model} on the first {len(right[STUDENT])} rows of {data}\n"]
+    lines = [f"\nheadroom of {model} on the first {len(right[STUDENT])} rows of {data}, which demonstrates\n"]
     lines += [f"{'':{width}}  accuracy  95 % interval   0 {'':{BAR - 6}}100 %  right"]
     lines += [f"{LINES[title]:{width}}  {_cells(right[title])}" for title in LINES if title in right]
     lines += ["\nwhat can work"]

@@ -63,8 +63,8 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """The last optimizer step that was logged, 0 if none was."""
-        return self.metrics[-1]["step"] if self.metrics else 0
+        """The last optimizer step as the summary tells it, else the last that was logged; 0 if none was."""
+        return self.summary.get("steps") or (self.metrics[-1]["step"] if self.metrics else 0)
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps (int64) and values (float64), both of shape (S,), at which metric `key` is a finite number."""
@@ -150,12 +150,16 @@ def read_run(folder: Path, name: str) -> Run:
 def read_metrics(file: Path) -> list[Record]:
     """One record a step. Lines of the same step are one record: a resumed run repeats a step, an evaluation adds to it.
 
+    With `--logging_steps` above 1 a line has the seconds of several steps; here they are those of one.
+
     Raises:
         UsageError: a line is no JSON object with a whole number as its `step`.
     """
     by_step: dict[int, Record] = {}
     for number, line in enumerate(_whole_lines(file), start=1):
         record = parse_line(line, file, number)
+        if _is_number(record.get("seconds")):
+            record["seconds"] /= record.get("steps", 1)
         by_step.setdefault(record["step"], {}).update(record)
     return [by_step[step] for step in sorted(by_step)]
 
