@@ -25,6 +25,7 @@ from trainer.teachers.batch import run_until_stopped
 
 JOURNAL, REJECTED, REPORT, CARD = "generate.journal.jsonl", "rejected.jsonl", "generation_report.json", "README.md"
 TRAIN, EVAL = "train_data", "eval_data"  # .json, .jsonl or .parquet
+NEW_OBJECTS = 100_000  # among which garbage is looked for
 
 
 def run(resolved: Resolved) -> int:
@@ -41,6 +42,7 @@ def run(resolved: Resolved) -> int:
     prompts = prompts_of(settings, recipe, tools)
     folder = claim_folder(settings)
     gc.freeze()  # what is imported need not be looked through again and again while answers come
+    gc.set_threshold(NEW_OBJECTS)  # not 700, a few answers
     with Journal(folder / JOURNAL, decides(settings, recipe, tools, prompts)) as journal:
         factory = Factory(settings, recipe, prompts, journal)
         work(factory, journal)

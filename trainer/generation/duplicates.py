@@ -93,6 +93,7 @@ class Duplicates:
             self._sketches.append(sketch)
 
 
+@lru_cache(maxsize=256)
 def fingerprint(text: str) -> bytes:
     """The same for texts of the same words, whatever their case and whitespace."""
     words = " ".join(text.casefold().split())

@@ -310,7 +310,7 @@ class Factory:
         except RequestRefused as refusal:
             self._count(refusal)
             return None
-        self.journal.add(key, dataclasses.asdict(answer))
+        self.journal.add(key, {**vars(answer)})
         self.spent.add(answer, requests=0)
         self._answered += 1
         return answer
