@@ -91,7 +91,8 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
 
     Raises:
         UsageError: a key that neither we nor TRL know, a TRL argument that a setting of ours stands for, a
-            value of a wrong type, or a step that can't be split into equal micro-batches.
+            value of a wrong type, a step that can't be split into equal micro-batches, or processes that would train
+            in the same folder without knowing of each other.
     """
     settings: Train = resolved.settings
     kind = SDFTConfig if settings.objective in DISTILLING else SFTConfig
@@ -111,6 +112,12 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
         raise UsageError(
             f"found {arguments.n_gpu} GPUs and one process. Set CUDA_VISIBLE_DEVICES=0, or start one process for each: "
             "`accelerate launch -m trainer train …`."
+        )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > arguments.world_size:
+        raise UsageError(
+            f"{started} processes were started, and each sees itself alone: expected a GPU for each. Start one "
+            "process, or for processes on the CPU pass --use_cpu true."
         )
     return arguments
 

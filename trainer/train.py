@@ -85,6 +85,8 @@ class Run:
             TeacherError: the teacher is gone; the same command goes on when it is back.
         """
         self.write_environment()
+        if self.directory.read_json("summary.json") is not None:
+            self.summarize("unfinished")  # no longer as it was left
         try:
             with self.stage("model"):
                 student = load_student(self.settings)

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +22,9 @@ from trainer.rollout import Rollout
 from trainer.runlog import RunDirectory
 from trainer.self_distillation import SelfDistillationTrainer
 
-STUDENT = Path(__file__).resolve().parents[2] / "data" / "tiny_world" / "student"
+WORLD = Path(__file__).resolve().parents[2] / "data" / "tiny_world"
+STUDENT = WORLD / "student"
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 ROLLOUTS = 8
 LENGTHS = {
     "ragged": (2, 4, 9, 12, 20, 5, 3, 30),  # two have no token in the loss
@@ -115,3 +119,28 @@ def test_two_processes_learn_what_one_learns(tmp_path, lengths, normalization, l
     for file, tensors in weights.items():
         for name, tensor in tensors.items():
             torch.testing.assert_close(parallel_weights[file][name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_two_processes_score_in_between_and_write_each_line_once(tmp_path):
+    rows = json.loads((WORLD / "train_data.json").read_text())[:24]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "trainer", "train", "--model_name_or_path", STUDENT, "--local_files_only", "--use_cpu", "true",
+        "--train_data_path", tmp_path / "rows.json", "--eval_data_path", tmp_path / "rows.json",
+        "--num_prompts_per_batch", "8", "--num_train_epochs", "1", "--eval_steps", "2", "--max_eval_samples", "8",
+        "--max_prompt_length", "256", "--max_completion_length", "48", "--output_dir", tmp_path / "run",
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), cwd=WORLD.parents[1], env=os.environ | ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], "eval/new_skill" in line) for line in lines] == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+    ]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished" and summary["best"]["step"] in (2, 3)

@@ -128,6 +128,8 @@ def test_a_signal_saves_exits_with_4_and_the_same_command_goes_on(rows, tmp_path
     assert signal_after_step(tmp_path / "run", 2, number, *arguments) == 4
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "stopped"
     assert list((tmp_path / "run").glob("checkpoint-*"))
+    signal_after_step(tmp_path / "run", 4, signal.SIGKILL, *arguments)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "unfinished"
     done = trainer("train", *arguments)
     assert done.returncode == 0 and "going on from" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

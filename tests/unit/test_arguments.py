@@ -64,6 +64,13 @@ def test_a_step_of_sft_is_split_into_equal_micro_batches(argv, split):
     assert (values.per_device_train_batch_size, values.gradient_accumulation_steps) == split
 
 
+def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"2 processes were started.*--use_cpu true"):
+        arguments()
+
+
 def test_two_ways_of_saying_the_size_of_a_step_at_once_are_an_error():
     with pytest.raises(UsageError, match="say the same"):
         arguments("--num_prompts_per_batch", "8", "--gradient_accumulation_steps", "8")
