@@ -27,7 +27,7 @@ seeds, so each seed's own loss stands beside. Where `sdft` loses nothing the rat
 0 where `sft` loses nothing either.
 
 `--work` keeps rows, runs and answers, so that a measurement goes on where it was interrupted. A run there is known by
-its settings and rows; after a change to the trainer, delete the folder. It takes about 60 MB a run: 12 GB for all.
+its settings and rows; after a change to the trainer or to data/tiny_world, delete the folder. It takes about 60 MB a run: 12 GB for all.
 """
 
 import argparse
@@ -461,8 +461,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def refuse_nonsense(given: argparse.Namespace) -> None:
+    """End at once where hours of training would tell nothing, or something else than what was asked."""
+    if not 0 < given.level <= 1:
+        sys.exit(f"learning.py: found --level {given.level:g}, expected a share of the rows, like 0.9.")
+    if len(set(given.seeds)) < len(given.seeds):
+        sys.exit(f"learning.py: found --seeds {' '.join(map(str, given.seeds))}, expected different ones.")
+    if given.quick and (given.part != [*PARTS] or given.arms != [*ARMS]):
+        sys.exit("learning.py: --quick has its own part and arms. Leave out --part and --arms, or --quick.")
+
+
 def main() -> None:
     given = parse()
+    refuse_nonsense(given)
     arms = {name: ARMS[name] for name in given.arms}
     parts, seeds = given.part, given.seeds
     if given.quick:

@@ -130,6 +130,12 @@ def test_the_best_rate_keeps_most_of_the_prior_skills_among_those_that_always_re
     assert figures.best_rate(0.9, {1e-4: misses, 5e-4: reaches, 1e-3: forgets}) == 5e-4
 
 
+def test_of_rates_that_keep_equally_much_the_one_that_is_sooner_at_the_level_is_the_best_in_whatever_order(figures):
+    late, soon = ([0.0, 0.0, 0.9], [1.0, 0.5, 0.5]), ([0.0, 0.9, 0.9], [1.0, 0.5, 0.4])
+    assert figures.best_rate(0.9, {1e-4: [late], 1e-3: [soon]}) == 1e-3
+    assert figures.best_rate(0.9, {1e-3: [soon], 1e-4: [late]}) == 1e-3
+
+
 def test_where_no_rate_reaches_the_level_the_one_that_gets_furthest_is_chosen(figures):
     curves = {rate: [([0.0, best, 0.1], [1.0, 1.0, 1.0])] for rate, best in ((1e-4, 0.2), (1e-3, 0.6))}
     assert figures.best_rate(0.9, curves) == 1e-3
@@ -188,3 +194,10 @@ def test_every_arm_is_a_command_line_that_the_trainer_takes(bench, tmp_path, cap
             words = folder.command(stage, "http://127.0.0.1:1")
             arguments = training_arguments(resolve("train", words[words.index("train") + 1 :], {}))
             assert arguments.learning_rate == 5e-4
+
+
+@pytest.mark.parametrize("argv", ["--level 90", "--seeds 1 1", "--quick --arms sft"])
+def test_what_would_train_for_hours_in_vain_is_refused_at_once(bench, monkeypatch, argv):
+    monkeypatch.setattr(sys, "argv", ["learning.py", *argv.split()])
+    with pytest.raises(SystemExit, match="found --level 90|expected different|--quick has its own"):
+        bench.main()

@@ -1,7 +1,8 @@
 """Rows of the tiny world for learning.py: what is learnt, what chooses settings (validation), what is told (test).
 
 Entities and prompts of validation and test occur in no training row, in no file of data/tiny_world and not in each
-other; the student never saw the names of any new skill.
+other. In pretraining the student met no name of the first new skill; of the two further ones it met some, as other
+words, so the skills of the part `sequential` are not equally new.
 """
 
 import json

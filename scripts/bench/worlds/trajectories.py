@@ -139,17 +139,18 @@ def accuracy(right_SR: np.ndarray) -> Estimate:
 def best_rate(level: float, curves: dict[float, list[tuple[Sequence[float], Sequence[float]]]]) -> float:
     """The learning rate that keeps most of the prior skills where the new skill reaches a level.
 
-    Rates at which some seed never reaches it come after all others; among themselves the one wins whose new skill
-    gets furthest.
+    Of equal ones the one that is there first. Rates at which some seed never reaches it come after all others; among
+    themselves the one wins whose new skill gets furthest.
 
     Args:
         curves: By rate, for each seed, accuracies on the new skill and on the prior skills at the points of the run.
     """
 
-    def worth(rate: float) -> tuple[bool, float]:
-        kept = np.array([at(first_reached(level, new_P), prior_P) for new_P, prior_P in curves[rate]])
-        if np.isnan(kept).any():
-            return False, float(np.mean([max(new_P) for new_P, _ in curves[rate]]))
-        return True, float(kept.mean())
+    def worth(rate: float) -> tuple[bool, float, float]:
+        places = [first_reached(level, new_P) for new_P, _ in curves[rate]]
+        if np.isnan(places).any():
+            return False, float(np.mean([max(new_P) for new_P, _ in curves[rate]])), 0.0
+        kept = [at(place, prior_P) for place, (_, prior_P) in zip(places, curves[rate], strict=True)]
+        return True, float(np.mean(kept)), -float(np.mean(places))
 
     return max(curves, key=worth)
