@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import UsageError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[str]:
@@ -41,6 +43,26 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """`write_text` of `value` as indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def require_output_file(path: str) -> None:
+    """Raise UsageError for an `--output_file` that can't be written, before anything is computed for it."""
+    file = Path(path)
+    if file.is_dir():
+        raise UsageError(f"--output_file {path} is a folder. Name a file in it.")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        found = "isn't writable" if file.parent.is_dir() else "isn't there"
+        raise UsageError(f"the folder of --output_file {path} {found}. Make it so, or name another file.")
+
+
+def write_output_file(path: str, value: Any) -> None:
+    """`write_json` of what the user asked for; UsageError where the disk is full, say."""
+    try:
+        write_json(path, value)
+    except OSError as error:
+        raise UsageError(
+            f"can't write --output_file {path}: {error.strerror}. Name a file where there is room."
+        ) from error
 
 
 def sync(path: Path) -> None:

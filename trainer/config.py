@@ -116,7 +116,9 @@ class Train(ServedTeacher, Student):
         "(unset: data/tooluse_data/eval_data.json with the default training rows, else not measured)",
     )
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
-    max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
+    max_eval_samples: int | None = option(
+        None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
+    )
     skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
     eval_steps: int | None = option(
         None, "also score, and save, each this many optimizer steps (unset: before and after training)", at_least=1
@@ -310,7 +312,9 @@ class Eval(Server, Student):
     train_data_path: str | None = option(
         None, "training rows, to tell tools that training has seen from others (unset: not told)"
     )
-    max_eval_samples: int | None = option(None, "score at most this many rows of each file (unset: all)", at_least=1)
+    max_eval_samples: int | None = option(
+        None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
+    )
     skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
     teacher_prompt_template: str = option(

@@ -4,13 +4,19 @@ A row is `{"prompt": str | messages, "golden_response": [str, …]}`, optionally
 (`[{"Action": str, "Action_Input": str | object}]`), `"id"` and further keys, which are carried through.
 """
 
+import dataclasses
+import hashlib
 import json
+import random
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer.errors import UsageError
 
+T = TypeVar("T")
 Message = dict[str, str]
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
 DEFAULT_EVAL_DATA = "data/tooluse_data/eval_data.json"
@@ -77,6 +83,37 @@ def load_rows(path: str, *, needs_golden: bool = True, skip_bad_rows: bool = Fal
     if not rows:
         raise UsageError(f"{path} has no {'good ' if bad else ''}rows; expected at least one.")
     return rows
+
+
+def load_eval_rows(path: str, *, at_most: int | None = None, skip_bad_rows: bool = False) -> list[Row]:
+    """The rows of `path` that are to be scored, see `drawn`, under ids by which answers are told from each other.
+
+    An id that is a number, a position as a rule, gets a digest of the prompt: other files have the same numbers.
+
+    Raises:
+        UsageError: as `load_rows`, or two rows have the same id.
+    """
+    rows = [_identified(row) for row in load_rows(path, skip_bad_rows=skip_bad_rows)]
+    id, count = Counter(row.id for row in rows).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"{path} has {count} rows with the id {id!r}; expected different ones, or none at all.")
+    return drawn(rows, at_most)
+
+
+def _identified(row: Row) -> Row:
+    if not row.id.isdecimal():
+        return row
+    digest = hashlib.sha256(json.dumps(row.prompt).encode()).hexdigest()
+    return dataclasses.replace(row, id=f"{row.id}-{digest[:8]}")
+
+
+def drawn(items: Sequence[T], at_most: int | None) -> list[T]:
+    """At most so many, in their order, the same ones each time; those of a smaller number are among them.
+
+    Drawn at random, because files are often sorted, and the first rows would all be of one kind.
+    """
+    order = random.Random(0).sample(range(len(items)), len(items))
+    return [items[number] for number in sorted(order[:at_most])]
 
 
 def default_train_data() -> str:

@@ -1,12 +1,10 @@
 """The `eval` subcommand: how well a model, local or served, answers rows; better than before?"""
 
-from pathlib import Path
 from typing import Any
 
-from trainer.atomic import write_json
+from trainer.atomic import require_output_file, write_output_file
 from trainer.config import Eval
-from trainer.dataset import Row, load_rows
-from trainer.errors import UsageError
+from trainer.dataset import Row, load_eval_rows, load_rows
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers
@@ -22,11 +20,11 @@ def run(resolved: Resolved) -> int:
         Stopped: SIGINT or SIGTERM at a served model.
     """
     settings: Eval = resolved.settings
-    if settings.output_file is not None and not Path(settings.output_file).parent.is_dir():
-        raise UsageError(f"no folder for --output_file {settings.output_file}. Make it, or name another file.")
+    if settings.output_file is not None:
+        require_output_file(settings.output_file)
     files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     rows = {
-        title: load_rows(path, skip_bad_rows=settings.skip_bad_rows)[: settings.max_eval_samples]
+        title: load_eval_rows(path, at_most=settings.max_eval_samples, skip_bad_rows=settings.skip_bad_rows)
         for title, path in files.items()
         if path is not None
     }
@@ -56,7 +54,7 @@ def run(resolved: Resolved) -> int:
 
 def _write(settings: Eval, found: dict[str, Any]) -> None:
     if settings.output_file is not None:
-        write_json(Path(settings.output_file), found)
+        write_output_file(settings.output_file, found)
 
 
 def _training_rows(settings: Eval) -> list[Row]:

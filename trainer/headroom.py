@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 from trainer.arguments import training_arguments
-from trainer.atomic import write_json, write_text
+from trainer.atomic import require_output_file, write_output_file, write_text
 from trainer.callbacks import StopOnSignal
 from trainer.config import Check, Train
-from trainer.dataset import Row, load_rows
+from trainer.dataset import Row, drawn, load_rows
 from trainer.errors import UsageError
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
@@ -58,14 +58,14 @@ RECORD = "headroom.json"
 
 
 def check(settings: Check) -> None:
-    """Measure on the first `--headroom` rows, print what was found, and write it to `--output_file` where given.
+    """Measure on `--headroom` rows, print what was found, and write it to `--output_file` where given.
 
     Raises:
         UsageError, TeacherError: see `trainer.errors`.
         Stopped: SIGINT or SIGTERM.
     """
-    if settings.output_file is not None and not Path(settings.output_file).parent.is_dir():
-        raise UsageError(f"no folder for --output_file {settings.output_file}. Make it, or name another file.")
+    if settings.output_file is not None:
+        require_output_file(settings.output_file)
     pool = load_rows(settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows)
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
@@ -73,7 +73,7 @@ def check(settings: Check) -> None:
     decision = decide(rights(found), _route(settings, encoder, "sampled", force_bytes=False))
     print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
     if settings.output_file is not None:
-        write_json(Path(settings.output_file), as_record(settings, settings.eval_data_path, found, decision))
+        write_output_file(settings.output_file, as_record(settings, settings.eval_data_path, found, decision))
 
 
 def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | None]:
@@ -113,7 +113,9 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     encoder, pool = inputs.encoder, inputs.eval_rows["new_skill"]
     found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
     forced = settings.tokenizer_route == "byte"
-    decision = decide(rights(found), _route(settings, encoder, settings.byte_route, force_bytes=forced))
+    route = _route(settings, encoder, settings.byte_route, force_bytes=forced)
+    all_golden = all(row.golden_response for row in inputs.train_rows)
+    decision = decide(rights(found), route, alpha=settings.alpha, teacher_is_shown=all_golden)
     text = told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path)
     print(f"{text}\n", flush=True)
     if decision.objective is None:
@@ -154,14 +156,15 @@ def record_choice(directory: RunDirectory, record: dict[str, Any] | None) -> Non
 def measure(
     settings: Check | Train, encoder: PromptEncoder, pool: list[Row], count: int, batch_size: int
 ) -> dict[str, dict[int, Answer]]:
-    """Answers to the first `count` rows of `pool` by who gave them, by the row's number; see `LINES`.
+    """Answers to at most `count` rows of `pool` by who gave them, by the row's number; see `LINES` and `drawn`.
 
     Raises:
         TeacherError: the served teacher is gone, or refuses a row's prompt.
         UsageError: a row's check means nothing; no student there.
         Stopped: SIGINT or SIGTERM.
     """
-    rows, another = pool[:count], of_another_row(pool, count, settings.teacher_prompt_template)
+    numbers = drawn(range(len(pool)), count)
+    rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, settings.teacher_prompt_template)
     roomy = copy(encoder)
     roomy.max_prompt_length = encoder.context_room
     model: Any = load_student(settings)
@@ -175,19 +178,19 @@ def measure(
         texts = {"max_tokens": settings.max_completion_length, "enable_thinking": settings.enable_thinking}
         for title, template in ((TEACHER, None), (TEACHER_SHOWN, settings.teacher_prompt_template)):
             found[title] = served_answers(client_for(settings), rows, title, **texts, template=template)
-    numbered = {title: dict(enumerate(answers)) for title, answers in found.items()}
+    numbered = {title: dict(zip(numbers, answers, strict=True)) for title, answers in found.items()}
     return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
 
 
-def of_another_row(pool: Sequence[Row], count: int, template: str) -> dict[int, Row]:
-    """Rows that ask what the first `count` do, shown the demonstration of another row, by number.
+def of_another_row(pool: Sequence[Row], numbers: Sequence[int], template: str) -> dict[int, Row]:
+    """Rows that ask what those of `numbers` do, shown the demonstration of another row, by number.
 
     The other row is the next one in the file of the same tools, or the same skill, whose demonstration differs; rows
     without such a neighbour are left out.
     """
     kinds = [groups_of(row) for row in pool]
     found = {}
-    for number in range(min(count, len(pool))):
+    for number in numbers:
         row, neighbours = pool[number], [*range(number + 1, len(pool)), *range(number)]
         alike = (pool[n] for n in neighbours if kinds[number] and kinds[n] == kinds[number])
         other = next((other for other in alike if other.golden_response != row.golden_response), None)

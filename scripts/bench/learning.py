@@ -27,7 +27,8 @@ seeds, so each seed's own loss stands beside. Where `sdft` loses nothing the rat
 0 where `sft` loses nothing either.
 
 `--work` keeps rows, runs and answers, so that a measurement goes on where it was interrupted. A run there is known by
-its settings and rows; after a change to the trainer or to data/tiny_world, delete the folder. It takes about 60 MB a run: 12 GB for all.
+its settings and rows; after a change to the trainer or to data/tiny_world, delete the folder. It takes about 60 MB a
+run: 12 GB for all.
 """
 
 import argparse

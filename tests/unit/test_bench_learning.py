@@ -199,5 +199,5 @@ def test_every_arm_is_a_command_line_that_the_trainer_takes(bench, tmp_path, cap
 @pytest.mark.parametrize("argv", ["--level 90", "--seeds 1 1", "--quick --arms sft"])
 def test_what_would_train_for_hours_in_vain_is_refused_at_once(bench, monkeypatch, argv):
     monkeypatch.setattr(sys, "argv", ["learning.py", *argv.split()])
-    with pytest.raises(SystemExit, match="found --level 90|expected different|--quick has its own"):
+    with pytest.raises(SystemExit, match=r"found --level 90|expected different|--quick has its own"):
         bench.main()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.dataset import Row, load_rows, parse_row
+from trainer.dataset import Row, load_eval_rows, load_rows, parse_row
 from trainer.errors import UsageError
 
 RECORDS = [
@@ -133,3 +133,24 @@ TEXTS = st.text(min_size=1).filter(str.strip)
 def test_a_row_written_and_read_again_is_the_same_row(record):
     row = parse_row(record, 1, needs_golden=True)
     assert parse_row(row.to_json(), 1, needs_golden=True) == row
+
+
+def test_rows_to_score_are_drawn_from_the_whole_file_in_its_order_and_more_of_them_include_fewer(tmp_path):
+    file = write(tmp_path, "rows.json", [{"prompt": f"{n}", "golden_response": "y"} for n in range(100)])
+    some, more, everything = (
+        [int(row.prompt[0]["content"]) for row in load_eval_rows(file, at_most=n)] for n in (10, 40, 1000)
+    )
+    assert some == sorted(some) and set(some) < set(more) and everything == [*range(100)]
+    assert len(some) == 10 and some[-1] > 50
+
+
+def test_rows_to_score_with_the_same_id_are_refused(tmp_path):
+    rows = [{"prompt": f"q{n}", "golden_response": "y", "id": "twin"} for n in range(2)]
+    with pytest.raises(UsageError, match="2 rows with the id 'twin'"):
+        load_eval_rows(write(tmp_path, "rows.json", rows))
+
+
+def test_rows_without_ids_of_two_files_are_never_taken_for_the_same(tmp_path):
+    files = [write(tmp_path, f"{n}.json", [{"prompt": f"q{n}", "golden_response": "y"}] * 2) for n in range(2)]
+    ids = [row.id for file in files for row in load_eval_rows(file)]
+    assert len(set(ids)) == 4

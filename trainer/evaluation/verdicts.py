@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.evaluation.intervals import Interval, paired_bootstrap, wilson
+from trainer.evaluation.intervals import paired_score_interval, sign_test, wilson
 
 STUDENT, SHOWN, SHOWN_ANOTHER = "student", "student shown the demonstration", "student shown another row's"
 TEACHER, TEACHER_SHOWN = "teacher", "teacher shown the demonstration"
@@ -31,23 +31,31 @@ Right = Mapping[int, bool]  # by the number of the row
 
 @dataclass(frozen=True)
 class Lift:
-    """By how much one accuracy is above another on the same rows, as a fraction of 1, with its 95 % interval."""
+    """By how much one accuracy is above another on the same rows, as a fraction of 1, with its 95 % interval.
+
+    `is_noise`: so many rows would change as lopsidedly by chance, in one of twenty cases or more.
+    """
 
     rows: int
     difference: float
     low: float
     high: float
+    is_noise: bool
 
     @property
     def works(self) -> str:
         """Whether it is there: `YES` beyond noise, `NO` if one of `MARGIN` would have been seen, else `UNCLEAR`."""
-        return YES if self.low > 0 else NO if self.high < MARGIN else UNCLEAR
+        return YES if self.low > 0 and not self.is_noise else NO if self.high < MARGIN else UNCLEAR
 
     @property
     def rows_missing(self) -> int:
-        """About how many rows more would tell, if the difference stayed: an interval shrinks with the root of them."""
+        """About how many rows more would tell, if the difference stayed: an interval shrinks with the root of them.
+
+        And six that change alike are the fewest that are no noise.
+        """
         half, wanted = (self.high - self.low) / 2, max(abs(self.difference), abs(MARGIN - self.difference))
-        return max(1, math.ceil(self.rows * (half / wanted) ** 2) - self.rows)
+        needed = max(self.rows * (half / wanted) ** 2, 6 / max(abs(self.difference), MARGIN))
+        return max(1, math.ceil(needed) - self.rows)
 
     def __str__(self) -> str:
         points = [100 * value for value in (self.difference, self.low, self.high)]
@@ -76,20 +84,18 @@ class Decision:
 def lift(before: Right, after: Right) -> Lift:
     """How far `after` is above `before`, on the rows that both have.
 
-    Where all rows changed alike, a bootstrap knows no spread. Then at least a share w of all rows changes so, the lower
-    Wilson bound of n of n, and the rest may have changed by anything up to one.
+    With Newcombe's interval and not a bootstrap, which is too sure of few rows and knows nothing where all are alike.
     """
     shared = sorted(before.keys() & after.keys())
-    was_R, now_R = (np.array([some[number] for number in shared], float) for some in (before, after))
-    difference = float(now_R.mean() - was_R.mean())
-    interval = paired_bootstrap(was_R, now_R)
-    if interval is None:
-        alike = wilson(1.0, len(shared)).low
-        interval = Interval(difference * alike - (1 - alike), difference * alike + (1 - alike))
-    return Lift(len(shared), difference, interval.low, interval.high)
+    was_R, now_R = (np.array([some[number] for number in shared], bool) for some in (before, after))
+    interval = paired_score_interval(was_R, now_R)
+    difference, is_noise = float(now_R.mean() - was_R.mean()), sign_test(was_R, now_R) >= 0.05
+    return Lift(len(shared), difference, interval.low, interval.high, is_noise)
 
 
-def decide(right: Mapping[str, Right], route: str | None = None) -> Decision:
+def decide(
+    right: Mapping[str, Right], route: str | None = None, *, alpha: float = 0.0, teacher_is_shown: bool = True
+) -> Decision:
     """What the accuracies say of each objective, and the one to take.
 
     `sdft` is taken where it has a signal, for it needs no server in training, unless the served teacher is above the
@@ -100,10 +106,14 @@ def decide(right: Mapping[str, Right], route: str | None = None) -> Decision:
     Args:
         right: Which rows each of `LINES` has right; those of the served teacher may be missing.
         route: How the served teacher would score: `token`, or over bytes `sampled` or `dense`; None: it can't.
+        alpha: The divergence of `sdft`.
+        teacher_is_shown: Whether training can show the served teacher a golden response of every row.
     """
-    verdicts = sdft, served, seqkd, _ = _sdft(right), _served(right, route), _by_served_teacher("seqkd", right), SFT
+    view = TEACHER_SHOWN if teacher_is_shown else TEACHER
+    served, seqkd = _served(right, view, route), _by_served_teacher("seqkd", right, view)
+    verdicts = sdft, served, seqkd, _ = _sdft(right, alpha), served, seqkd, SFT
     by_server = [verdict.objective for verdict in (served, seqkd) if verdict.works == YES]
-    above = lift(right[SHOWN], right[TEACHER_SHOWN]) if by_server else None
+    above = lift(right[SHOWN], right[view]) if by_server else None
     if sdft.works == YES and (above is None or above.works != YES):
         rival = "" if above is None else "; the served teacher is not above that by more than noise"
         return Decision(verdicts, "sdft", f"the student can teach itself, shown a demonstration{rival}.")
@@ -123,8 +133,14 @@ SFT = Verdict(
 )
 
 
-def _sdft(right: Mapping[str, Right]) -> Verdict:
+def _sdft(right: Mapping[str, Right], alpha: float) -> Verdict:
     found = lift(right[STUDENT], right[SHOWN])
+    if found.works == YES and alpha > 0 and not any(right[STUDENT].values()):
+        reason = (
+            f"the demonstration lifts the student, {found}, but with --alpha {alpha:g} it learns from what it says "
+            "itself, which was never right. --alpha 0 can teach it."
+        )
+        return Verdict("sdft", NO, reason, found)
     reason = _reason(found, "the demonstration lifts the student", "the demonstration does not lift the student")
     if found.works == YES and SHOWN_ANOTHER in right:
         other = lift(right[STUDENT], right[SHOWN_ANOTHER])
@@ -136,8 +152,8 @@ def _sdft(right: Mapping[str, Right]) -> Verdict:
     return Verdict("sdft", found.works, reason, found)
 
 
-def _served(right: Mapping[str, Right], route: str | None) -> Verdict:
-    verdict = _by_served_teacher("served", right)
+def _served(right: Mapping[str, Right], view: str, route: str | None) -> Verdict:
+    verdict = _by_served_teacher("served", right, view)
     if verdict.works != YES or route in ("token", "dense"):
         return verdict
     if route is None:
@@ -152,14 +168,17 @@ def _served(right: Mapping[str, Right], route: str | None) -> Verdict:
     return dataclasses.replace(verdict, works=NO, reason=reason)
 
 
-def _by_served_teacher(objective: str, right: Mapping[str, Right]) -> Verdict:
+def _by_served_teacher(objective: str, right: Mapping[str, Right], view: str) -> Verdict:
     """By the view that training uses: the teacher is shown the golden response of every row that has one."""
-    if TEACHER_SHOWN not in right:
+    if view not in right:
         return Verdict(objective, UNKNOWN, "not measured: no served teacher is named. Pass its URL.")
-    found, plain = lift(right[STUDENT], right[TEACHER_SHOWN]), lift(right[STUDENT], right[TEACHER])
+    found, plain = lift(right[STUDENT], right[view]), lift(right[STUDENT], right[TEACHER])
     reason = _reason(found, "the served teacher is above the student", "the served teacher is not above the student")
     if found.works == YES and plain.works != YES:
-        reason += f" Asked plainly it is not, {100 * plain.difference:+.1f}: it passes on what it is shown."
+        reason += (
+            f" Asked plainly it is not, {100 * plain.difference:+.1f}: it passes on what it is shown, so only rows "
+            "with a golden response teach."
+        )
     return Verdict(objective, found.works, reason, found)
 
 
@@ -190,7 +209,7 @@ def _why_none(right: Mapping[str, Right], verdicts: Sequence[Verdict]) -> str:
 def told(right: Mapping[str, Right], decision: Decision, *, model: str, data: str) -> str:
     """Everything for people: accuracies with their intervals, what can work, and what to take."""
     width = max(len(line) for line in LINES.values())
-    lines = [f"\nheadroom of {model} on the first {len(right[STUDENT])} rows of {data}, which demonstrates\n"]
+    lines = [f"\nheadroom of {model} on {len(right[STUDENT])} rows of {data}, which demonstrates\n"]
     lines += [f"{'':{width}}  accuracy  95 % interval   0 {'':{BAR - 6}}100 %  right"]
     lines += [f"{LINES[title]:{width}}  {_cells(right[title])}" for title in LINES if title in right]
     lines += ["\nwhat can work"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from trainer.dataset import Row, load_rows
+from trainer.dataset import Row, load_eval_rows
 from trainer.errors import UsageError
 
 Record = dict[str, Any]
@@ -87,7 +87,7 @@ class Run:
             return {}
         if not Path(path).exists():
             raise UsageError(f"{path} is not here. Make the report in the folder that `train` ran in to see them.")
-        return {row.id: row for row in load_rows(path, skip_bad_rows=bool(self.config.get("skip_bad_rows")))}
+        return {row.id: row for row in load_eval_rows(path, skip_bad_rows=bool(self.config.get("skip_bad_rows")))}
 
 
 def _is_number(value: Any) -> bool:
