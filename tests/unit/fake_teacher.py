@@ -49,6 +49,10 @@ def scattered(ids: list[int], top_k: int) -> list[dict[int, float]]:
     return rows
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1024  # connections that wait to be accepted; of more than five others would be reset
+
+
 class FakeTeacher:
     """`reply` maps a chat request's body to a text, None, a (text, finish_reason) pair or a Fault.
 
@@ -72,7 +76,7 @@ class FakeTeacher:
         self.tokenizer = settings.get("tokenizer")
 
     def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
