@@ -42,7 +42,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """`write_text` of `value` as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON, as files hold it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def require_output_file(path: str) -> None:
@@ -55,13 +60,13 @@ def require_output_file(path: str) -> None:
         raise UsageError(f"the folder of --output_file {path} {found}. Make it so, or name another file.")
 
 
-def write_output_file(path: str, value: Any) -> None:
-    """`write_json` of what the user asked for; UsageError where the disk is full, say."""
+def write_output_file(path: str | Path, text: str) -> None:
+    """`write_text` of what the user asked for; UsageError where the disk is full, say."""
     try:
-        write_json(path, value)
+        write_text(path, text)
     except OSError as error:
         raise UsageError(
-            f"can't write --output_file {path}: {error.strerror}. Name a file where there is room."
+            f"can't write {path}: {error.strerror}. Pass --output_file FILE in a writable folder with room."
         ) from error
 
 

@@ -100,6 +100,18 @@ def load_eval_rows(path: str, *, at_most: int | None = None, skip_bad_rows: bool
     return drawn(rows, at_most)
 
 
+def load_eval_files(
+    eval_data_path: str | None, prior_data_path: str | None, *, at_most: int | None, skip_bad_rows: bool
+) -> dict[str, list[Row]]:
+    """`load_eval_rows` of the files that are given, by what they measure."""
+    files = {"new_skill": eval_data_path, "prior_skills": prior_data_path}
+    return {
+        title: load_eval_rows(path, at_most=at_most, skip_bad_rows=skip_bad_rows)
+        for title, path in files.items()
+        if path is not None
+    }
+
+
 def _identified(row: Row) -> Row:
     if not row.id.isdecimal():
         return row

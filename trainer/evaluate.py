@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from trainer.atomic import require_output_file, write_output_file
+from trainer.atomic import json_text, require_output_file, write_output_file
 from trainer.config import Eval
-from trainer.dataset import Row, load_eval_rows, load_rows
+from trainer.dataset import Row, load_eval_files, load_rows
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers
@@ -22,12 +22,12 @@ def run(resolved: Resolved) -> int:
     settings: Eval = resolved.settings
     if settings.output_file is not None:
         require_output_file(settings.output_file)
-    files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
-    rows = {
-        title: load_eval_rows(path, at_most=settings.max_eval_samples, skip_bad_rows=settings.skip_bad_rows)
-        for title, path in files.items()
-        if path is not None
-    }
+    rows = load_eval_files(
+        settings.eval_data_path,
+        settings.prior_data_path,
+        at_most=settings.max_eval_samples,
+        skip_bad_rows=settings.skip_bad_rows,
+    )
     training_rows = _training_rows(settings)
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
     tasks = suite.load(settings) if settings.suite is not None else None
@@ -54,7 +54,7 @@ def run(resolved: Resolved) -> int:
 
 def _write(settings: Eval, found: dict[str, Any]) -> None:
     if settings.output_file is not None:
-        write_output_file(settings.output_file, found)
+        write_output_file(settings.output_file, json_text(found))
 
 
 def _training_rows(settings: Eval) -> list[Row]:

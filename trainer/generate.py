@@ -42,7 +42,7 @@ def run(resolved: Resolved) -> int:
     prompts = prompts_of(settings, recipe, tools)
     folder = claim_folder(settings)
     gc.freeze()  # what is imported need not be looked through again and again while answers come
-    gc.set_threshold(NEW_OBJECTS)  # not 700, a few answers
+    gc.set_threshold(NEW_OBJECTS)  # Python's 700 are a few answers
     with Journal(folder / JOURNAL, decides(settings, recipe, tools, prompts)) as journal:
         factory = Factory(settings, recipe, prompts, journal)
         work(factory, journal)

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from trainer.arguments import training_arguments
-from trainer.atomic import require_output_file, write_output_file, write_text
+from trainer.atomic import json_text, require_output_file, write_output_file, write_text
 from trainer.callbacks import StopOnSignal
 from trainer.config import Check, Train
 from trainer.dataset import Row, drawn, load_rows
@@ -73,7 +73,8 @@ def check(settings: Check) -> None:
     decision = decide(rights(found), _route(settings, encoder, "sampled", force_bytes=False))
     print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
     if settings.output_file is not None:
-        write_output_file(settings.output_file, as_record(settings, settings.eval_data_path, found, decision))
+        record = as_record(settings, settings.eval_data_path, found, decision)
+        write_output_file(settings.output_file, json_text(record))
 
 
 def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | None]:

@@ -10,7 +10,7 @@ from trl.experimental.sdft import SDFTConfig
 
 from trainer.arguments import microbatch_limit, prompts_per_step, training_arguments
 from trainer.config import Train
-from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_eval_rows, load_rows
+from trainer.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_eval_files, load_rows
 from trainer.errors import UsageError
 from trainer.microbatches import MicrobatchLimit
 from trainer.prompts import PromptEncoder
@@ -124,9 +124,9 @@ def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
 
 def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
     """The rows to score before and after, by what they measure."""
-    files = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
-    return {
-        name: load_eval_rows(path, at_most=settings.max_eval_samples, skip_bad_rows=settings.skip_bad_rows)
-        for name, path in files.items()
-        if path is not None
-    }
+    return load_eval_files(
+        settings.eval_data_path,
+        settings.prior_data_path,
+        at_most=settings.max_eval_samples,
+        skip_bad_rows=settings.skip_bad_rows,
+    )

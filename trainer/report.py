@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.atomic import write_text
+from trainer.atomic import write_output_file
 from trainer.errors import UsageError
 from trainer.reporting.page import Limits, page
 from trainer.reporting.runs import Run, read_runs
@@ -19,21 +19,11 @@ def run(resolved: Resolved) -> int:
     settings: Any = resolved.settings
     runs = read_runs(list(settings.runs))
     target = Path(settings.output_file) if settings.output_file else runs[0].path / "report.html"
-    write(target, page(runs, Limits(settings.max_samples, settings.max_changes)))
+    write_output_file(target, page(runs, Limits(settings.max_samples, settings.max_changes)))
     print(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
     if settings.plots is not None:
         write_plots(runs, Path(settings.plots))
     return 0
-
-
-def write(target: Path, html: str) -> None:
-    """Write the page, whole or not at all."""
-    try:
-        write_text(target, html)
-    except OSError as error:
-        raise UsageError(
-            f"can't write {target}: {error.strerror}. Pass --output_file FILE in a writable folder."
-        ) from error
 
 
 def write_plots(runs: list[Run], folder: Path) -> None:
