@@ -75,21 +75,6 @@ OWN_STYLE_RATES = (2e-4, 3e-4, 5e-4, 1e-3)
 SDFT_RATES = (3e-4, 4e-4, 5e-4, 7e-4)
 SEEKING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # a student that never visits the new answer may need larger steps
 
-# What the EMA teacher would be, were its weights kept in bfloat16: no flag does this. It still computes in float32.
-BFLOAT16_EMA = """
-import sys, torch
-from trainer.__main__ import main
-from trainer.teachers.ema import EmaTeacher
-
-@torch.no_grad()
-def update(self):
-    for teacher, student in self.pairs.values():
-        teacher.copy_(teacher.bfloat16().lerp_(student.bfloat16(), self.rate))
-
-EmaTeacher.update = update
-sys.exit(main())
-"""
-
 ARMS = {
     "sft": Arm(SFT, SFT_RATES),
     "sft_own_style": Arm(SFT | OWN_STYLE, OWN_STYLE_RATES),
@@ -110,7 +95,7 @@ ABLATIONS = {
     "top-20 and tail": Arm(
         SDFT | {"distillation_mode": "topk_logits", "distillation_topk": 20, "distillation_add_tail": True}
     ),
-    ROUNDED: Arm(SDFT, program=BFLOAT16_EMA),
+    ROUNDED: Arm(SDFT, variant="bfloat16_ema"),
     "0 tokens masked": Arm(SDFT | {"num_loss_tokens_to_skip": 0}),
     "4 rollouts a prompt, 32 prompts a step": Arm(SDFT | {"num_generations": 4}),
     "4 rollouts a prompt, 8 prompts a step": Arm(
@@ -128,10 +113,11 @@ WHY = {
     ),
     "on-policy, no warm-up": Arm(SDFT | {"warmup_steps": 0}, SDFT_RATES),
     "on-policy, 30 % warm-up": Arm(SDFT | {"warmup_steps": 0.3}, SDFT_RATES),
+    "half of each step offline": Arm(SDFT, SDFT_RATES, variant="half_by_teacher"),
+    "ever fewer of a step offline": Arm(SDFT, SDFT_RATES, variant="ever_fewer_by_teacher"),
+    "on-policy, tokens after a mistake weigh a tenth": Arm(SDFT, SDFT_RATES, variant="light_after_mistakes"),
 }
-NO_FLAG_YET = """\
-The second of two trainings begins with a schedule, an optimizer and an EMA teacher of its own. Not measured, as no \
-flag does it: a share of teacher rollouts within each step, a share that falls from step to step, weights of tokens."""
+SECOND_TRAINING = "The second of two trainings begins with a schedule, an optimizer and an EMA teacher of its own."
 IN_SEQUENCE = ("sft", "sdft")
 QUICK_RATES = {"sft": (1e-3, 2e-3), "sdft": (4e-4, 5e-4)}  # the one that the whole table chose, and a neighbour
 
@@ -263,7 +249,7 @@ def with_ablations(options: Options) -> Section:
 
 
 def with_why(options: Options) -> Section:
-    return Section(find(options, WHY), note=NO_FLAG_YET)
+    return Section(find(options, WHY), note=SECOND_TRAINING)
 
 
 def with_sequence(options: Options) -> dict[str, Learnt]:

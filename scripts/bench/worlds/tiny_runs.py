@@ -29,6 +29,7 @@ from trainer.dataset import Row, load_rows
 from trainer.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
+VARIANTS = Path(__file__).with_name("variants.py")
 STUDENT = ROOT / "data" / "tiny_world" / "student"
 Flags = dict[str, Any]  # of `train`; files by their names among the rows; None leaves a flag out
 LENGTHS: Flags = {"max_prompt_length": 256, "max_completion_length": 64}  # the longest right answer has 47
@@ -57,14 +58,14 @@ class Arm:
         rates: Learning rates that are tried; none: the one that was chosen for `sdft`.
         stages: Flags of trainings one after another, each from the weights that the one before left.
         served: Whether a vLLM with the tiny teacher takes part.
-        program: Python code that starts the trainer, for what no flag does.
+        variant: A function of variants.py, for what no flag does.
     """
 
     flags: Flags
     rates: tuple[float, ...] = ()
     stages: tuple[Flags, ...] = ({},)
     served: bool = False
-    program: str | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Stage:
     flags: Flags
     start: str | None
     served: bool
-    program: str | None
+    variant: str | None
 
 
 def chain(arm: Arm, rate: float, seed: int) -> list[Stage]:
@@ -91,9 +92,9 @@ def chain(arm: Arm, rate: float, seed: int) -> list[Stage]:
         flags = COMMON | arm.flags | more | {"learning_rate": rate, "seed": seed}
         flags = {name: value for name, value in flags.items() if value is not None}
         start = found[-1].name if found else None
-        digest = hashlib.sha256(json.dumps([flags, start, arm.program], sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([flags, start, arm.variant], sort_keys=True).encode()).hexdigest()
         name = f"{flags['objective']}-{rate:g}-{seed}-{digest[:8]}"
-        found.append(Stage(name, flags, start, arm.served, arm.program))
+        found.append(Stage(name, flags, start, arm.served, arm.variant))
     return found
 
 
@@ -128,7 +129,7 @@ class Folder:
     def command(self, stage: Stage, url: str | None) -> list[str]:
         """The words that train a stage."""
         student = STUDENT if stage.start is None else newest(self.path / "runs" / stage.start)
-        program = ["-m", "trainer"] if stage.program is None else ["-c", stage.program]
+        program = ["-m", "trainer"] if stage.variant is None else [str(VARIANTS), stage.variant]
         values = {"model_name_or_path": student, "output_dir": self.run(stage)} | {
             name: self.rows(value) if name.endswith("_data_path") else value for name, value in stage.flags.items()
         }

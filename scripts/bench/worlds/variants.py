@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Ways to train that no flag offers, for learning.py: `variants.py NAME train …` is `python -m trainer train …` but for
+the one change that the function NAME makes."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from trainer.__main__ import main
+from trainer.losses import chunked_divergence
+from trainer.rollout import Sampler
+from trainer.scoring import head_of
+from trainer.self_distillation import SelfDistillationTrainer
+from trainer.teachers.ema import EmaTeacher
+
+UNLIKELY, LIGHT = 0.05, 0.1
+
+
+def bfloat16_ema() -> None:
+    """The EMA teacher as it would be, were its weights kept in bfloat16. It still computes in float32."""
+
+    @torch.no_grad()
+    def update(self: Any) -> None:
+        for teacher, student in self.pairs.values():
+            teacher.copy_(teacher.bfloat16().lerp_(student.bfloat16(), self.rate))
+
+    EmaTeacher.update = update
+
+
+def half_by_teacher() -> None:
+    """Half of a step's prompts are answered by the teacher's view, shown the demonstration; others in each epoch."""
+    _answered_by_teacher(lambda trainer: 0.5)
+
+
+def ever_fewer_by_teacher() -> None:
+    """As above, but all of them at the first step, and evenly fewer until the student answers all at the last."""
+    _answered_by_teacher(lambda trainer: 1 - trainer.state.global_step / trainer.state.max_steps)
+
+
+def _answered_by_teacher(share: Any) -> None:
+    def make_sampler(self: Any, engine: str) -> Sampler:
+        contexts = {row: self.contexts.ids(row) for row in self.train_dataset["row"]}
+
+        def asked(row: dict[str, Any]) -> list[int]:
+            place = (0.618034 * row["row"] + 0.5 * int(self.state.epoch or 0)) % 1  # spread evenly, moved each epoch
+            return contexts[row["row"]] if place < share(self) else row["prompt"]
+
+        return Sampler(self, engine, max(map(len, contexts.values())), asked)
+
+    SelfDistillationTrainer._make_sampler = make_sampler
+
+
+def light_after_mistakes() -> None:
+    """Tokens behind the first one to which the teacher gives less than `UNLIKELY` weigh `LIGHT` of the others."""
+
+    def microbatch_loss(self: Any, part: list[Any], weights: list[float], view: torch.Tensor) -> Any:
+        student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
+        tokens_N, weights_N, _ = self._tokens_of(part, weights, view.device)
+        logp_N = head_of(teacher).logits(view).log_softmax(-1).gather(1, tokens_N[:, None]).squeeze(1)
+        mistakes = [some.exp() < UNLIKELY for some in logp_N.split(self._tokens_in_loss(part))]
+        behind_N = torch.cat([some.cumsum(0) - some.long() > 0 for some in mistakes])
+        weights_N = torch.where(behind_N, LIGHT * weights_N, weights_N)
+        student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
+        heads = head_of(student), head_of(teacher)
+        return chunked_divergence(student_NH, heads[0], view, heads[1], tokens_N, weights_N, self.divergence)
+
+    SelfDistillationTrainer._microbatch_loss = microbatch_loss
+
+
+VARIANTS = {f.__name__: f for f in (bfloat16_ema, half_by_teacher, ever_fewer_by_teacher, light_after_mistakes)}
+
+if __name__ == "__main__":
+    VARIANTS[sys.argv.pop(1)]()
+    sys.exit(main())
