@@ -119,7 +119,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["sft", "sdft"])
     parser.add_argument("--steps", type=int, default=24, help="optimizer steps")
     parser.add_argument("--prompts", type=int, default=8, help="rows of a step")
-    parser.add_argument("--rate", type=float, default=1e-4, help="learning rate of all arms")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of all arms")
     parser.add_argument("--headroom", type=int, default=40, metavar="N", help="rows that headroom asks")
     parser.add_argument("--rows", type=int, default=40, help="rows of each kind that are scored before and after")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "real_model", help="headroom, runs and report")

@@ -399,6 +399,12 @@ def test_runs_stand_side_by_side_in_the_order_given(tmp_path):
     assert [a["value"] for a in elements.all("input") if a.get("name") == "tokens-of"] == ["0", "1", "2"]
 
 
+def test_rollouts_are_first_shown_of_a_run_that_has_some(tmp_path):
+    folders = [make_run(tmp_path / name, objective=name) for name in ("sft", "sdft")]
+    picked = {a["name"]: a.get("value") for a in Elements(report(*folders)).all("input") if "checked" in a}
+    assert (picked["tokens-of"], picked["answers-of"]) == ("1", "0")
+
+
 def test_no_more_samples_and_answers_than_asked_for_are_in_the_page(tmp_path):
     html = report(make_run(tmp_path / "run", samples=50), limits=Limits(samples=7, changes=2))
     assert html.count('<figure class="sample"') == 7

@@ -81,6 +81,7 @@ def page(runs: list[Run], limits: Limits) -> str:
         overview_names=list(dict.fromkeys(name for p in parts for name in p.overview)),
         any_curves=bool(charts),
         any_changes=any(p.changes.better or p.changes.worse for p in parts),
+        first_sampled=next((index for index, p in enumerate(parts) if p.samples), 0),
         any_tops=any(any(detail[1:]) for p in parts for s in p.samples for detail in s.details),
         any_negative=any(token.colour[0] == "n" for p in parts for s in p.samples for token in s.tokens),
         charts=Markup(_as_script_data(json.dumps(charts, separators=(",", ":"), allow_nan=False))),
