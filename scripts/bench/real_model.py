@@ -95,7 +95,7 @@ def training_table(summaries: dict[str, dict[str, Any]]) -> str:
         for what, change in summary["changes"].items():
             before, after = (summary["score_details"][when][what] for when in ("before", "after"))
             interval = " to ".join(percent(change[end]) for end in ("low", "high")) if "low" in change else "–"
-            pairs = [f"{percent(before[c])} → {percent(after[c])}" for c in COLUMNS]
+            pairs = ["" if before[c] is None else f"{percent(before[c])} → {percent(after[c])}" for c in COLUMNS]
             nll = f"{before['nll']:.2f} → {after['nll']:.2f}"
             rows.append([name, what, before["rows"], *pairs, nll, f"{percent(change['difference'])} ({interval})"])
     return record.table(["arm", "asked", "rows", *(f"{c} %" for c in COLUMNS), "nll", "change, points"], rows)
