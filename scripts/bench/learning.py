@@ -10,7 +10,7 @@ many at once as there are cores, on the CPU in any case.
     table       every arm at each of its learning rates, for each seed; as controls the student without training, and
                 what `sft` made, when its answers are forced to begin with the habit that it lost
     ablations   choices of `sdft`, one at a time, at the learning rate that the table chose for it
-    why         between on-policy and offline rollouts: which comes first, and how the learning begins
+    why         between on-policy and offline rollouts: one after the other, mixtures, warm-up, weights of tokens
     sequential  three new skills one after another, at the learning rates that the table chose
 
 Validation rows, which the runs score by themselves (`--eval_steps`), choose the learning rate of each arm: the one that

@@ -133,6 +133,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     given = parse()
+    if not given.model.is_dir():
+        fetch = ".venv/bin/python scripts/fetch_small_model"
+        sys.exit(f"real_model.py: {given.model} is no folder. Type {fetch}, or name one with --model.")
     given.work.mkdir(parents=True, exist_ok=True)
     headroom = measure_headroom(given, given.work / "headroom.json")
     runs = {arm: given.work / arm for arm in given.arms}
