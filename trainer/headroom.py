@@ -27,7 +27,7 @@ from trainer.arguments import training_arguments
 from trainer.atomic import json_text, require_output_file, write_output_file, write_text
 from trainer.callbacks import StopOnSignal
 from trainer.config import Check, Train
-from trainer.dataset import Row, drawn, load_rows
+from trainer.dataset import Row, drawn, load_eval_rows
 from trainer.errors import UsageError
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
@@ -66,7 +66,7 @@ def check(settings: Check) -> None:
     """
     if settings.output_file is not None:
         require_output_file(settings.output_file)
-    pool = load_rows(settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows)
+    pool = load_eval_rows(settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows)
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)

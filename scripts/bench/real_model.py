@@ -6,9 +6,9 @@
                                                  [--rate RATE] [--headroom N] [--rows N] [--work DIR] [--json FILE]
 
 All by the real command line, one after another: headroom first, then `train` with each arm, from the same model, at the
-same learning rate, for the same steps of as many rows, and a report of the runs side by side. The new skill is tool
-use, the prior skills are those of data/prior_suite; both are scored before and after each training, on rows that were
-not learnt. With a GPU the trainer uses it; the defaults fit two CPU cores and an hour and a half.
+same learning rate, for the same steps of as many rows, and a report and plots of the runs side by side. The new skill
+is tool use, the prior skills are those of data/prior_suite; both are scored before and after each training, on rows
+that were not learnt. With a GPU the trainer uses it; the defaults fit two CPU cores and an hour and a half.
 
 `--work` keeps what is done, so that a measurement goes on where it was interrupted; delete it after a change to the
 trainer, or name another for other settings.
@@ -16,7 +16,6 @@ trainer, or name another for other settings.
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -58,9 +57,8 @@ def measure_headroom(given: argparse.Namespace, file: Path) -> dict[str, Any]:
 
 def train(given: argparse.Namespace, arm: str, run: Path) -> dict[str, Any]:
     """Train an arm, or go on with it; what its `summary.json` says."""
-    epochs = (given.steps - 0.5) / math.ceil(len(read(TRAIN_ROWS)) / given.prompts)  # a step that is begun is done
     files = ("--train_data_path", TRAIN_ROWS, "--eval_data_path", TOOL_USE, "--prior_data_path", PRIOR_SUITE)
-    amount = ("--num_prompts_per_batch", given.prompts, "--num_train_epochs", epochs, "--learning_rate", given.rate)
+    amount = ("--num_prompts_per_batch", given.prompts, "--max_steps", given.steps, "--learning_rate", given.rate)
     trainer("train", *ARMS[arm], *common(given), *files, *amount, "--max_eval_samples", given.rows, "--output_dir", run)
     return read(run / "summary.json")
 
@@ -122,7 +120,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of all arms")
     parser.add_argument("--headroom", type=int, default=40, metavar="N", help="rows that headroom asks")
     parser.add_argument("--rows", type=int, default=40, help="rows of each kind that are scored before and after")
-    parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "real_model", help="headroom, runs and report")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / ".bench" / "real_model", help="headroom, runs, report and plots"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="for machine, versions and runs")
     given = parser.parse_args()
     if given.quick:
@@ -140,7 +140,7 @@ def main() -> None:
     headroom = measure_headroom(given, given.work / "headroom.json")
     runs = {arm: given.work / arm for arm in given.arms}
     summaries = {arm: train(given, arm, run) for arm, run in runs.items()}
-    trainer("report", *runs.values(), "--output_file", given.work / "report.html")
+    trainer("report", *runs.values(), "--output_file", given.work / "report.html", "--plots", given.work / "plots")
     print(f"### before\n\n{headroom_table(headroom)}\n")
     print("\n".join(f"- {v['objective']}: {v['works']}; {v['reason']}" for v in headroom["verdicts"]))
     print(f"\n### what {given.steps} steps of {given.prompts} rows changed\n\n{training_table(summaries)}\n")
