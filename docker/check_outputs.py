@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainer.dataset import load_rows
+from trainer.data.dataset import load_rows
 
 RUN = Path(os.environ.get("SDFT_OUTPUT_DIR", "outputs/sdft"))
 GENERATED = Path("outputs/generated")

@@ -20,11 +20,11 @@ usage: python -m trainer SUBCOMMAND [flags]
 `python -m trainer SUBCOMMAND --help` lists its flags."""
 
 ENTRY_POINTS = {
-    "train": "trainer.train",
-    "generate": "trainer.generate",
-    "eval": "trainer.evaluate",
-    "check": "trainer.preflight",
-    "report": "trainer.report",
+    "train": "trainer.commands.train",
+    "generate": "trainer.commands.generate",
+    "eval": "trainer.commands.eval",
+    "check": "trainer.commands.check",
+    "report": "trainer.commands.report",
 }
 
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: unknown subcommand {subcommand!r}\n\n{USAGE}", file=sys.stderr)
         return 2
 
-    from trainer.resolve import resolve
+    from trainer.settings.resolve import resolve
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

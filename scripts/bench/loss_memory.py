@@ -46,7 +46,7 @@ GRADIENT_TOLERANCE = 1e-4  # largest difference over largest entry, in float32
 
 @dataclass(frozen=True)
 class Case:
-    """A size to measure at; alpha as in `trainer.losses.Divergence`: 0 is the forward KL, 1 the reverse KL."""
+    """A size to measure at; alpha as in `Divergence` of `trainer.losses`: 0 is the forward KL, 1 the reverse KL."""
 
     vocabulary: int
     tokens: int
@@ -105,9 +105,9 @@ Loss = Callable[[Inputs, float], Tensor]
 
 
 def ours() -> Loss:
-    """`trainer.losses.chunked_divergence`, each token weighing 1/T."""
-    from trainer.losses import Divergence, chunked_divergence
-    from trainer.output_head import OutputHead
+    """`trainer.losses.divergence.chunked_divergence`, each token weighing 1/T."""
+    from trainer.losses.divergence import Divergence, chunked_divergence
+    from trainer.models.output_head import OutputHead
 
     def loss(x: Inputs, alpha: float) -> Tensor:
         weights_T = torch.full(x.tokens_T.shape, 1 / len(x.tokens_T), device=x.tokens_T.device)

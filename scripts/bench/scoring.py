@@ -42,8 +42,8 @@ import numpy as np  # noqa: E402
 import record  # noqa: E402
 from serving import scripted, vllm  # noqa: E402
 
-from trainer.teachers.client import NO_SAMPLING, TeacherClient  # noqa: E402
-from trainer.teachers.scores import TokenScores  # noqa: E402
+from trainer.teachers.served.client import NO_SAMPLING, TeacherClient  # noqa: E402
+from trainer.teachers.tokens.token_scores import TokenScores  # noqa: E402
 
 MODEL = "glm-4.7"
 PROMPT, COMPLETION, TOP_K = 32, 480, 20
@@ -69,7 +69,7 @@ class Sequence:
 
 
 class Ours:
-    """`trainer.teachers.client.TeacherClient`."""
+    """`trainer.teachers.served.client.TeacherClient`."""
 
     name = "ours"
 

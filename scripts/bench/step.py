@@ -45,11 +45,11 @@ from transformers import (  # noqa: E402
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer  # noqa: E402
 from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilder  # noqa: E402
 
-from trainer.demonstrations import answered  # noqa: E402
-from trainer.microbatches import fitting_limit  # noqa: E402
-from trainer.rollout import choose_engine  # noqa: E402
-from trainer.runlog import RunDirectory  # noqa: E402
-from trainer.self_distillation import SelfDistillationTrainer  # noqa: E402
+from trainer.run.directory import RunDirectory  # noqa: E402
+from trainer.teachers.demonstrations import answered  # noqa: E402
+from trainer.training.microbatches import fitting_limit  # noqa: E402
+from trainer.training.rollout import choose_engine  # noqa: E402
+from trainer.training.self_distillation import SelfDistillationTrainer  # noqa: E402
 
 TINY = ROOT / "data" / "tiny_world" / "student"
 END = 2  # of the tiny world's tokenizer, which the large model borrows

@@ -17,7 +17,7 @@ SERVED = [
 # So that a repeated run has the same bits: one request at a time, each stage waits for the one before, nothing is kept.
 EXACT = ["--no_overlap", "--vllm_server_max_concurrency", "1", "--teacher_cache", "off"]
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
-PRELOADED = ["trainer.train", "pytest"]
+PRELOADED = ["trainer.commands.train", "pytest"]
 
 
 @dataclass

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from trainer.answers import golden_actions, parse_actions, same_inputs
-from trainer.dataset import Row, load_rows
+from trainer.data.answers import golden_actions, parse_actions, same_inputs
+from trainer.data.dataset import Row, load_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = ROOT / "data/tiny_world/train_data.json"

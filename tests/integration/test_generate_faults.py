@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from counting_teacher import CountingTeacher
 
-from trainer.dataset import load_rows
+from trainer.data.dataset import load_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("train_data.json", "eval_data.json", "rejected.jsonl", "README.md")

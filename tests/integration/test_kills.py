@@ -62,7 +62,7 @@ def fork_server() -> Iterator[multiprocessing.context.ForkServerContext]:
         for name, value in {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}.items():
             patch.setenv(name, value)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["trainer.train", "pytest"])
+        context.set_forkserver_preload(["trainer.commands.train", "pytest"])
         yield context
 
 
@@ -103,7 +103,7 @@ def arm(name: str, nth: int) -> None:
     if name != "rotation":
         make_deadly(place, nth)
         return
-    from trainer import checkpoint
+    from trainer.run import checkpoint
 
     rotate = checkpoint.rotate_checkpoints
     seen = itertools.count(1)  # over all rotations

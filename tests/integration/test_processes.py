@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.demonstrations import answered
-from trainer.microbatches import MicrobatchLimit
-from trainer.rollout import Rollout
-from trainer.runlog import RunDirectory
-from trainer.self_distillation import SelfDistillationTrainer
+from trainer.run.directory import RunDirectory
+from trainer.teachers.demonstrations import answered
+from trainer.training.microbatches import MicrobatchLimit
+from trainer.training.rollout import Rollout
+from trainer.training.self_distillation import SelfDistillationTrainer
 
 WORLD = Path(__file__).resolve().parents[2] / "data" / "tiny_world"
 STUDENT = WORLD / "student"

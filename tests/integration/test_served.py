@@ -18,16 +18,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from trainer.losses import Divergence, chunked_divergence
-from trainer.scoring import head_of, predicting_states
-from trainer.served_losses import chunk_policy_gradient, support_divergence
-from trainer.served_targets import chunk_targets, support_targets
-from trainer.teachers.client import TeacherClient
-from trainer.teachers.identity import compare_tokenizers, end_of_turn
-from trainer.teachers.projection import Spellings
-from trainer.teachers.routes import ByteRoute, ChunkScores
-from trainer.teachers.scores import TokenScores
-from trainer.teachers.token_bytes import Vocabulary
+from trainer.losses.divergence import Divergence, chunked_divergence
+from trainer.losses.served import chunk_policy_gradient, support_divergence
+from trainer.losses.served_targets import chunk_targets, support_targets
+from trainer.models.hidden_states import head_of, predicting_states
+from trainer.teachers.served.client import TeacherClient
+from trainer.teachers.served.identity import compare_tokenizers, end_of_turn
+from trainer.teachers.served.routes import ByteRoute, ChunkScores
+from trainer.teachers.tokens.projection import Spellings
+from trainer.teachers.tokens.token_bytes import Vocabulary
+from trainer.teachers.tokens.token_scores import TokenScores
 
 VOCABULARY = 512  # rows of the models' heads; the tokenizer has fewer
 CLOSE = 1e-3

@@ -43,7 +43,7 @@ def real_tokenizer():
 @pytest.fixture(scope="session")
 def vocabulary(real_tokenizer, tokenizer):
     """The bytes of a `real_tokenizer`, or of the tiny student's ("tiny"), with its end-of-turn token."""
-    from trainer.teachers.token_bytes import Vocabulary
+    from trainer.teachers.tokens.token_bytes import Vocabulary
 
     @cache
     def read(name):

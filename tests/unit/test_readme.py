@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import SUBCOMMANDS
+from trainer.settings.options import SUBCOMMANDS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

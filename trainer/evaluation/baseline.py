@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.dataset import Row
+from trainer.data.dataset import Row
 from trainer.errors import UsageError
+from trainer.evaluation.outcome import Right, change, in_points
 from trainer.evaluation.scores import Answer
-from trainer.outcome import Right, change, in_points
 
 
 def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:
@@ -36,7 +36,7 @@ def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:
 
 
 def changes(earlier: Mapping[str, Right], answers: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
-    """`trainer.outcome.change` by what was measured both times."""
+    """`trainer.evaluation.outcome.change` by what was measured both times."""
     pairs = {
         title: change(earlier.get(title, {}), {answer.id: answer.right for answer in some})
         for title, some in answers.items()

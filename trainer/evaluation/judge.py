@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.answers import strip_thinking
-from trainer.dataset import Row
+from trainer.data.answers import strip_thinking
+from trainer.data.dataset import Row
+from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.errors import Stopped
 from trainer.evaluation.scores import Answer, judge, require_checks
-from trainer.progress import Progress
-from trainer.prompts import Prompt, PromptEncoder, report_cuts
-from trainer.student import end_token_ids
+from trainer.models.student import end_token_ids
+from trainer.run.progress import Progress
 
 
 class Judge:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.dataset import BadRow, Row
+from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.dataset import BadRow, Row
 from trainer.errors import UsageError
 from trainer.evaluation.verify import passes, require_known
 

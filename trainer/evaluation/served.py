@@ -1,11 +1,11 @@
 """A served model answers rows, and its answers are judged as those of a local one are."""
 
-from trainer.dataset import Message, Row
+from trainer.data.dataset import Message, Row
+from trainer.data.prompts import check_template, with_demonstration
 from trainer.evaluation.scores import Answer, judge, require_checks
-from trainer.progress import Progress
-from trainer.prompts import check_template, with_demonstration
-from trainer.teachers.batch import run_bounded, run_until_stopped
-from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.run.progress import Progress
+from trainer.teachers.served.batch import run_bounded, run_until_stopped
+from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
 
 STOPPED = "stopped while evaluating; the same command does it again"
 

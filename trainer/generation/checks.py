@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.answers import parse_actions
-from trainer.dataset import Message
+from trainer.data.answers import parse_actions
+from trainer.data.dataset import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
 from trainer.generation.tools import Tool, broken_rule
-from trainer.teachers.client import ChatAnswer
+from trainer.teachers.served.client import ChatAnswer
 
 OPENING_CHARACTERS = 400
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)

@@ -14,19 +14,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.config import Generate
-from trainer.dataset import Message, Row
+from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.dataset import Message, Row
 from trainer.errors import TeacherError
 from trainer.generation.checks import Answered, broken
 from trainer.generation.duplicates import Duplicates
 from trainer.generation.prompts import Commission, Commissions, Draft
 from trainer.generation.recipe import Recipe
-from trainer.journal import Journal
-from trainer.preflight import TeacherIdentity, identify
-from trainer.progress import Progress
-from trainer.teachers.batch import all_of, row_seed, run_bounded
-from trainer.teachers.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.run.journal import Journal
+from trainer.run.progress import Progress
+from trainer.settings.options import Generate
+from trainer.teachers.preflight import TeacherIdentity, identify
+from trainer.teachers.served.batch import all_of, row_seed, run_bounded
+from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
 
 CANDIDATES_PER_ROW = 4  # that the teacher may write for each row asked for
 MOST_AT_ONCE = 1024  # requests, where nobody says how many

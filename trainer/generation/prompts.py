@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainer.dataset import Message, Row, load_rows
+from trainer.data.dataset import Message, Row, load_rows
 from trainer.errors import UsageError
 from trainer.generation.recipe import Recipe
 from trainer.generation.tool_documentation import documentation
 from trainer.generation.tools import Tool
-from trainer.teachers.batch import row_seed
+from trainer.teachers.served.batch import row_seed
 
 MANY = 2**20  # combinations of a recipe's axes that are told apart at most
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from referencing import Registry
 
-from trainer.answers import Action
+from trainer.data.answers import Action
 from trainer.errors import UsageError
 from trainer.generation.openapi import Described, operations
 from trainer.generation.schemas import (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from trainer.dataset import Row, load_eval_rows
+from trainer.data.dataset import Row, load_eval_rows
 from trainer.errors import UsageError
 
 Record = dict[str, Any]

@@ -1,1 +1,1 @@
-"""The teachers that a student learns from: its own moving average, and the one that vLLM serves."""
+"""Who teaches: the student's own moving average, demonstrations by a served teacher, and whether that one is fit."""

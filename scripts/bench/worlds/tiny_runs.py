@@ -23,10 +23,10 @@ from safetensors.torch import load_file
 from serving import vllm
 from trajectories import Trajectory
 
-from trainer.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.config import Eval
-from trainer.dataset import Row, load_rows
-from trainer.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
+from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.dataset import Row, load_rows
+from trainer.models.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
+from trainer.settings.options import Eval
 
 ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = Path(__file__).with_name("variants.py")

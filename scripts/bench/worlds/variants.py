@@ -11,11 +11,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from trainer.__main__ import main
-from trainer.losses import chunked_divergence
-from trainer.rollout import Sampler
-from trainer.scoring import head_of
-from trainer.self_distillation import SelfDistillationTrainer
+from trainer.losses.divergence import chunked_divergence
+from trainer.models.hidden_states import head_of
 from trainer.teachers.ema import EmaTeacher
+from trainer.training.rollout import Sampler
+from trainer.training.self_distillation import SelfDistillationTrainer
 
 UNLIKELY, LIGHT = 0.05, 0.1
 

@@ -1,0 +1,569 @@
+import json
+import os
+import random
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_teacher import FakeTeacher, Fault, echo, error
+from tenacity import wait_none
+
+from trainer.commands.generate import run
+from trainer.data.answers import golden_actions
+from trainer.data.dataset import load_rows
+from trainer.errors import Stopped, TeacherError, UsageError
+from trainer.generation.factory import parse_grade
+from trainer.settings.resolve import resolve
+from trainer.teachers.served import client as client_module
+from trainer.teachers.served.pace import START
+
+FILES = ("train_data.json", "eval_data.json")
+ALL_FILES = (*FILES, "rejected.jsonl", "README.md")
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "BACKOFF", wait_none())
+
+
+def generate(url: str, out_dir: Path, **flags: Any) -> int:
+    flags = {"base_url": url, "out_dir": out_dir, "train_samples": 12, "eval_samples": 4, **flags}
+    return run(resolve("generate", [word for key, value in flags.items() for word in (f"--{key}", str(value))], {}))
+
+
+def prompt_file(folder: Path, count: int = 24, **extra: Any) -> Path:
+    rows = [{"prompt": f"Question {n}?", "id": f"q{n}", **extra} for n in range(count)]
+    path = folder / "prompts.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def written(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ALL_FILES]
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return json.loads((folder / name).read_text())
+
+
+def imaginative(body: dict[str, Any]) -> Any:
+    """Writes one of 40 prompts, in changing case and spacing, cuts some answers, and takes its time."""
+    time.sleep(random.random() / 200)
+    asked = body["messages"][-1]["content"]
+    if asked.startswith("Write one "):
+        number = body["seed"] % 40
+        return f'"Tell   me about THING {number}."' if body["seed"] % 2 else f"Tell me about thing {number}."
+    return (echo(body), "length") if body["seed"] % 5 == 0 else f"First line of {asked.split()[-1]}\n{body['seed']}"
+
+
+def test_both_files_have_the_asked_numbers_of_rows_in_the_data_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("16 rows, ")
+    assert said.err.splitlines()[-1].startswith("generate: 16/16 rows")
+    assert [len(load_rows(str(tmp_path / name))) for name in FILES] == [12, 4]
+    row = rows_of(tmp_path, "train_data.json")[0]
+    assert row["golden_response"][0].startswith("First line")
+    assert {"topic", "task", "difficulty"} <= row.keys()
+
+
+def test_no_prompt_occurs_twice_within_or_across_the_files_whatever_its_case_and_spacing(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path) == 0
+    prompts = [
+        " ".join(row.prompt[0]["content"].casefold().split())
+        for name in FILES
+        for row in load_rows(str(tmp_path / name))
+    ]
+    assert len(set(prompts)) == len(prompts) == 16
+
+
+def judging(body: dict[str, Any]) -> Any:
+    """As `imaginative`, and grades."""
+    return "Grade: 9" if body["messages"][-1]["content"].startswith("Grade the") else imaginative(body)
+
+
+@pytest.mark.parametrize("flags", [{}, {"judge": 5, "best_of": 2}])
+def test_the_files_are_the_same_bytes_at_any_concurrency_and_when_repeated(tmp_path: Path, flags: dict[str, Any]):
+    with FakeTeacher(judging) as teacher:
+        for concurrency in (1, 3, 16, 16):
+            out = tmp_path / str(concurrency)
+            assert generate(teacher.url, out, vllm_server_max_concurrency=concurrency, **flags) == 0
+    assert written(tmp_path / "1") == written(tmp_path / "3") == written(tmp_path / "16")
+
+
+@pytest.mark.parametrize("survived", [1, 20])
+def test_a_run_continued_after_its_teacher_died_gives_the_files_of_an_unbroken_run(tmp_path: Path, survived: int):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path / "unbroken")
+        whole = len(teacher.chats)
+
+    answered = []
+
+    def dying(body: dict[str, Any]) -> Any:
+        answered.append(1)
+        return Fault(503, "dead") if len(answered) > survived else imaginative(body)
+
+    with FakeTeacher(dying) as teacher, pytest.raises(TeacherError, match="503 dead"):
+        generate(teacher.url, tmp_path / "broken", teacher_patience=0.05)
+    with FakeTeacher(imaginative) as teacher:
+        assert generate(teacher.url, tmp_path / "broken") == 0
+        # What was in flight when the teacher died may be asked again, nothing else.
+        assert len(teacher.chats) <= whole - survived + START
+    assert written(tmp_path / "broken") == written(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_with_exit_code_4_and_the_same_command_continues(
+    tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+):
+    prompts = prompt_file(tmp_path)
+    before = signal.getsignal(number)
+
+    def interrupting(body: dict[str, Any]) -> str:
+        if len(teacher.chats) == 8:
+            os.kill(os.getpid(), number)
+        return echo(body)
+
+    with FakeTeacher(interrupting) as teacher:
+        with pytest.raises(Stopped, match="the same command continues") as raised:
+            generate(teacher.url, tmp_path / "out", prompts=prompts, vllm_server_max_concurrency=2)
+        assert raised.value.exit_code == 4
+        assert signal.getsignal(number) == before
+        assert not (tmp_path / "out" / "train_data.json").exists()
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, vllm_server_max_concurrency=2) == 0
+        assert len(teacher.chats) <= 16 + 2
+        generate(teacher.url, tmp_path / "unbroken", prompts=prompts)
+    assert written(tmp_path / "out") == written(tmp_path / "unbroken")
+    assert "answers from the journal" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_repeated_without_a_request_and_may_be_enlarged(tmp_path: Path):
+    prompts = prompt_file(tmp_path)
+    with FakeTeacher() as teacher:
+        generate(teacher.url, tmp_path / "out", prompts=prompts)
+        first = [rows_of(tmp_path / "out", name) for name in FILES]
+        generate(teacher.url, tmp_path / "out", prompts=prompts)
+        assert len(teacher.chats) == 16
+        generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=20)
+        assert len(teacher.chats) == 24
+    assert rows_of(tmp_path / "out", "eval_data.json") == first[1]
+    assert rows_of(tmp_path / "out", "train_data.json")[:12] == first[0]
+
+
+def test_another_seed_sets_the_journal_aside_and_gives_other_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    prompts = prompt_file(tmp_path)
+    with FakeTeacher() as teacher:
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=1)
+        first = written(tmp_path / "out")
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=2)
+        assert written(tmp_path / "out") != first
+        assert "made with another prompts, seed; set aside as generate.journal.1.jsonl" in capsys.readouterr().out
+        asked = len(teacher.chats)
+        generate(teacher.url, tmp_path / "out", prompts=prompts, seed=1)
+        assert "going on with generate.journal.1.jsonl, made with these" in capsys.readouterr().out
+        assert len(teacher.chats) == asked and written(tmp_path / "out") == first
+
+
+def test_a_finished_run_needs_no_teacher_to_be_written_again_in_another_format(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+    assert generate(teacher.url, tmp_path, format="jsonl", teacher_patience=0) == 0
+    assert len(load_rows(str(tmp_path / "train_data.jsonl"))) == 12
+
+
+def test_a_busy_server_gets_fewer_requests_at_once_and_a_quick_one_more(tmp_path: Path):
+    def at_most(limit: int) -> Any:
+        def reply(body: dict[str, Any]) -> Any:
+            with lock:
+                state["now"] += 1
+                state["most"] = max(state["most"], state["now"])
+                busy = state["now"] > limit
+            time.sleep(0.005)
+            with lock:
+                state["now"] -= 1
+            return Fault(429, "busy") if busy else echo(body)
+
+        return reply
+
+    lock, found = threading.Lock(), {}
+    for limit in (4, 1000):
+        state = {"now": 0, "most": 0}
+        with FakeTeacher(at_most(limit)) as teacher:
+            prompts = prompt_file(tmp_path, count=300)
+            generate(teacher.url, tmp_path / str(limit), prompts=prompts, train_samples=300, eval_samples=0)
+        report = json.loads((tmp_path / str(limit) / "generation_report.json").read_text())
+        found[limit] = state["most"], report["this_run"]["highest_concurrency"], report["this_run"]["retries"]
+    assert found[4][0] <= found[4][1] == START and found[4][2] > 0
+    assert found[1000][1] >= 2 * START and found[1000][2] == 0
+
+
+def test_the_teacher_is_shown_the_recipes_instruction_and_rows_hold_the_prompt_alone(tmp_path: Path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text('request: "Ask of {x}."\naxes: {x: [tea]}\nanswer: "{prompt} Be brief."\nmax_tokens: 77\n')
+
+    def quoting(body: dict[str, Any]) -> str:
+        return f'"What is tea {body["seed"]}?"' if body["messages"][0]["content"] == "Ask of tea." else "A leaf."
+
+    with FakeTeacher(quoting) as teacher:
+        generate(teacher.url, tmp_path / "out", recipe=recipe)
+        shown = {chat.body["messages"][0]["content"] for chat in teacher.chats} - {"Ask of tea."}
+        assert {chat.body["max_tokens"] for chat in teacher.chats} == {77}
+    rows = [row for name in FILES for row in rows_of(tmp_path / "out", name)]
+    assert {f"{row['prompt']} Be brief." for row in rows} == shown
+    assert all(re.fullmatch(r"What is tea \d+\?", row["prompt"]) for row in rows)
+
+
+def test_requests_that_the_teacher_wrote_badly_are_rejected_before_they_are_answered(tmp_path: Path):
+    def writing(body: dict[str, Any]) -> Any:
+        if not body["messages"][0]["content"].startswith("Write one"):
+            return f"Answer {body['seed']}."
+        bad = {0: "I'm sorry, but I can't help with that.", 1: ("Tell me", "length"), 2: " "}
+        return bad.get(body["seed"] % 6, f"Tell me of {words(body['seed'])}.")
+
+    with FakeTeacher(writing) as teacher:
+        generate(teacher.url, tmp_path, train_samples=30)
+        answered = [chat for chat in teacher.chats if not chat.body["messages"][0]["content"].startswith("Write one")]
+    rejected = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert {row["rule"] for row in rejected} == {"request_refusal", "request_truncated", "request_empty"}
+    assert len(answered) == 34
+
+
+def test_requests_that_are_nearly_the_same_are_rejected_and_name_the_one_they_repeat(tmp_path: Path):
+    def writing(body: dict[str, Any]) -> Any:
+        asked, seed = body["messages"][0]["content"], body["seed"]
+        if not asked.startswith("Write one"):
+            return f"Answer {seed}."
+        return f"{words(seed % 40)} {'kindly' if seed % 2 else 'please'}."
+
+    with FakeTeacher(writing) as teacher:
+        generate(teacher.url, tmp_path, train_samples=10, eval_samples=2)
+    rejected = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    kept = {row["id"] for name in FILES for row in rows_of(tmp_path, name)}
+    assert {row["rule"] for row in rejected} <= {"duplicate", "near_duplicate"}
+    assert all(row["repeats"] in kept for row in rejected)
+
+
+def test_further_keys_of_a_prompt_file_are_carried_and_its_golden_responses_replaced(tmp_path: Path):
+    golden = [{"Action": "look_up", "Action_Input": {"city": "Rome"}}]
+    prompts = prompt_file(tmp_path, golden_answer=golden, golden_response=["old"], level={"deep": [1]})
+    with FakeTeacher(lambda body: 'Thought: x\nAction: look_up\nAction_Input: {"city": "Rome"}') as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts) == 0
+    for row in rows_of(tmp_path / "out", "train_data.json"):
+        assert row["golden_answer"] == golden
+        assert row["level"] == {"deep": [1]}
+        assert row["prompt"] == f"Question {row['id'][1:]}?"
+        assert row["golden_response"] == ["Thought: x", "Action: look_up", 'Action_Input: {"city": "Rome"}']
+
+
+def test_answers_that_contradict_are_empty_cut_or_refused_are_rejected_counted_and_kept_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    prompts = prompt_file(tmp_path, count=24, golden_answer=[{"Action": "go", "Action_Input": "north"}])
+    bad: dict[str, Any] = {
+        "Question 0?": "Action: go\nAction_Input: south",
+        "Question 1?": "Action: stay\nAction_Input: north",
+        "Question 2?": "<think>Action: go",
+        "Question 3?": ("Action: go\nAction_Input: north", "length"),
+        "Question 4?": Fault(400, error("prompt too long", 400)),
+    }
+    with FakeTeacher(
+        lambda body: bad.get(body["messages"][0]["content"], "Action: go\nAction_Input: north")
+    ) as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=15, eval_samples=4) == 0
+        ids = {row["id"] for name in FILES for row in rows_of(tmp_path / "out", name)}
+        assert ids == {f"q{n}" for n in range(5, 24)}
+        said = capsys.readouterr().out
+        assert "19 rows, 5 rejected (1 truncated, 1 empty, 2 contradiction, 1 refused); 24 requests" in said
+
+        with pytest.raises(
+            TeacherError, match=r"19 rows were good and are written, expected 20;.*prompt too long"
+        ) as raised:
+            generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=16, eval_samples=4)
+        assert raised.value.exit_code == 3
+        assert [len(rows_of(tmp_path / "out", name)) for name in FILES] == [15, 4]
+
+
+def test_a_teacher_that_refuses_everything_ends_the_run_after_a_few_requests_with_its_own_words(tmp_path: Path):
+    with FakeTeacher(lambda body: Fault(400, error("no such template", 400))) as teacher:
+        with pytest.raises(TeacherError, match=r"no such template\. So were all of the first 32\."):
+            generate(teacher.url, tmp_path, train_samples=500)
+        assert len(teacher.chats) <= 32 + 2 * START
+    assert not (tmp_path / "train_data.json").exists()
+
+
+def test_a_run_without_one_good_row_writes_no_files_over_those_that_are_there(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+        before = written(tmp_path)
+        teacher.reply = lambda body: ""
+        with pytest.raises(TeacherError, match="0 rows were good"):
+            generate(teacher.url, tmp_path, seed=3)
+    assert written(tmp_path) == before
+
+
+def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_number_of_requests(tmp_path: Path):
+    with FakeTeacher(lambda body: "always the same") as teacher:
+        with pytest.raises(
+            TeacherError, match="1 rows were good and are written, expected 16; 64 candidates"
+        ) as raised:
+            generate(teacher.url, tmp_path)
+        assert raised.value.exit_code == 3
+        assert len(teacher.chats) <= 128
+    assert len(rows_of(tmp_path, "eval_data.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"train_samples": 30}, "has 24 different prompts; expected 34"),
+        ({"prompts": "missing.json"}, "no data at missing.json"),
+        ({"base_url": "ftp://x"}, "expected one like"),
+    ],
+)
+def test_impossible_settings_are_usage_errors_before_any_request(tmp_path: Path, flags: dict[str, Any], message: str):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match=message):
+            generate(**{"url": teacher.url, "out_dir": tmp_path / "out", "prompts": prompt_file(tmp_path), **flags})
+        assert teacher.requests == []
+
+
+def test_a_prompt_that_occurs_twice_in_the_file_counts_once(tmp_path: Path):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps([{"prompt": "What is  IT?"}, {"prompt": "what is it?"}, {"prompt": "Why?"}]))
+    with FakeTeacher() as teacher, pytest.raises(UsageError, match="2 different prompts; expected 3"):
+        generate(teacher.url, tmp_path / "out", prompts=path, train_samples=2, eval_samples=1)
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error_before_any_request(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="Pass a writable --out_dir"):
+            generate(teacher.url, tmp_path / "file" / "out")
+        assert teacher.requests == []
+
+
+@pytest.fixture
+def read_only_folder() -> Iterator[Path]:
+    """A folder that the test can't write to; root, who can write anywhere, becomes somebody else."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.rmdir()
+
+
+def test_a_folder_that_is_not_writable_is_a_usage_error_before_any_request(read_only_folder: Path):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="isn't writable"):
+            generate(teacher.url, read_only_folder)
+        assert teacher.requests == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_data_that_generate_did_not_make_is_never_overwritten(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("[]")
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match="was not made by `generate`"):
+            generate(teacher.url, tmp_path)
+        assert teacher.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_context_without_room_for_a_prompt_is_a_teacher_error_before_any_chat(tmp_path: Path):
+    with FakeTeacher(max_model_len=512) as teacher:
+        with pytest.raises(TeacherError, match="a smaller --max_tokens"):
+            generate(teacher.url, tmp_path, max_tokens=512)
+        assert teacher.chats == []
+
+
+def test_the_sampling_settings_reach_the_teacher_and_each_request_has_a_seed_of_its_own(tmp_path: Path):
+    with FakeTeacher() as teacher:
+        flags = {
+            "prompts": prompt_file(tmp_path),
+            "temperature": 0.25,
+            "max_tokens": 99,
+            "api_key": "k",
+            "model": "glm-4.7",
+        }
+        generate(teacher.url, tmp_path / "out", **flags)
+    assert {(r.body["temperature"], r.body["max_tokens"], r.authorization) for r in teacher.chats} == {
+        (0.25, 99, "Bearer k")
+    }
+    assert len({r.body["seed"] for r in teacher.chats}) == 16
+
+
+def words(seed: int, count: int = 30) -> str:
+    """So many made-up words that depend on the seed."""
+    draw = random.Random(seed)
+    return " ".join("".join(draw.choices("aeioubdfglmnprst", k=5)) for _ in range(count))
+
+
+CATALOGUE = [
+    {
+        "name": name,
+        "description": f"Goes {name}.",
+        "parameters": {"type": "object", "properties": {"steps": {"type": "integer"}}, "required": ["steps"]},
+    }
+    for name in ("north", "south", "east")
+]
+
+
+def tool_caller(body: dict[str, Any]) -> Any:
+    """Writes requests, and calls of which some name no tool, have wrong arguments or are none at all."""
+    asked, seed = body["messages"][-1]["content"], body["seed"]
+    if "Write one request" in asked:
+        return f"Walk {seed} steps to the harbour, please, and then tell me of ship {seed}."
+    calls = {0: "I would walk.", 1: "Action: up\nAction_Input: {}", 2: 'Action: north\nAction_Input: {"steps": "two"}'}
+    return calls.get(seed % 6, 'Thought: walk.\nAction: north\nAction_Input: {"steps": 2}')
+
+
+@pytest.fixture
+def walking(tmp_path: Path) -> Path:
+    """The folder that `generate --recipe tooluse` fills with walks."""
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps(CATALOGUE))
+    with FakeTeacher(tool_caller) as teacher:
+        assert generate(teacher.url, tmp_path / "out", recipe="tooluse", tools=tools, train_samples=30) == 0
+    return tmp_path / "out"
+
+
+def test_calls_that_no_tool_of_the_prompt_accepts_are_rejected_by_name_and_the_others_become_golden_answers(walking):
+    rejected = [json.loads(line) for line in (walking / "rejected.jsonl").read_text().splitlines()]
+    assert {row["rule"] for row in rejected} == {"no_action", "unknown_tool", "bad_arguments"}
+    assert all(row["answer"] and row["row"]["prompt"] and "golden_response" not in row["row"] for row in rejected)
+    for row in load_rows(str(walking / "train_data.json")):
+        assert row.golden_answer == [{"Action": "north", "Action_Input": {"steps": 2}}]
+        assert sorted(row.extra["tools"]) == ["east", "north", "south"]
+        assert all(f"\n{tool['name']}: Goes {tool['name']}.\n" in row.prompt[0]["content"] for tool in CATALOGUE)
+
+
+def test_the_report_counts_every_candidate_once(walking):
+    report = json.loads((walking / "generation_report.json").read_text())
+    rejected = len((walking / "rejected.jsonl").read_text().splitlines())
+    assert report["rows"] == {"train": 30, "eval": 4}
+    assert report["candidates"] == 34 + rejected == 34 + sum(report["rejected"].values())
+    assert report["yield"]["no_action"] == round(1 - report["rejected"]["no_action"] / report["candidates"], 4)
+    assert report["rejected"]["truncated"] == 0 and report["yield"]["truncated"] == 1
+    assert report["total"] == {key: report["this_run"][key] for key in report["total"]}
+    assert report["total"]["requests"] >= 2 * report["candidates"] and report["total"]["completion_tokens"] > 0
+    assert report["this_run"]["new_rows"] == 34 and report["this_run"]["rows_per_second"] > 0
+
+
+def test_the_data_card_says_what_the_data_is_and_shows_three_rows(walking):
+    card = (walking / "README.md").read_text()
+    assert "`tooluse`" in card and "30 to train on, 4 to evaluate on" in card and "| no_action |" in card
+    for row in load_rows(str(walking / "train_data.json"))[:3]:
+        assert f"**{row.id}**" in card and row.golden_response in card
+
+
+def test_a_repeated_run_pays_nothing_and_writes_the_same_files(tmp_path: Path):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+        first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "generation_report.json"}
+        asked = len(teacher.chats)
+        generate(teacher.url, tmp_path)
+        assert len(teacher.chats) == asked
+    assert first == {name: (tmp_path / name).read_bytes() for name in first}
+    report = json.loads((tmp_path / "generation_report.json").read_text())
+    assert report["total"]["requests"] == asked and report["this_run"]["requests"] == 0
+    assert report["this_run"]["new_rows"] == 0
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "parquet"])
+def test_every_format_holds_the_same_rows(tmp_path: Path, format: str):
+    golden = [{"Action": "go", "Action_Input": {"to": {"city": "Rome"}}}]
+    answer = 'Thought: x\nAction: go\nAction_Input: {"to": {"city": "Rome"}}'
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Multi?"}]
+    rows = [{"prompt": "One?", "golden_answer": golden}, {"prompt": messages, "golden_answer": golden, "level": "3"}]
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(rows))
+    flags = {"prompts": path, "train_samples": 2, "eval_samples": 0, "format": format}
+    with FakeTeacher(lambda body: answer) as teacher:
+        generate(teacher.url, tmp_path / "out", **flags)
+    found = {row.id: row for row in load_rows(str(tmp_path / "out" / f"train_data.{format}"))}
+    assert found["2"].prompt == messages and found["2"].extra == {"level": "3"} and found["1"].extra == {}
+    for row in found.values():
+        assert row.golden_response == answer and golden_actions(row.golden_answer) == golden_actions(golden)
+
+
+def grading(body: dict[str, Any]) -> Any:
+    """Answers with its seed, and grades an answer by the last digit of that."""
+    asked = body["messages"][-1]["content"]
+    if asked.startswith("Grade the answer"):
+        grade = int(asked.rpartition("answer ")[2].split(".")[0]) % 10
+        return f"It is so so.\nGrade: {grade}" if grade else "I would rather not."
+    return f"This is the answer {body['seed']}."
+
+
+def test_the_best_graded_of_several_answers_is_kept_and_its_grade_with_it(tmp_path: Path):
+    flags = {"prompts": prompt_file(tmp_path), "best_of": 3, "train_samples": 20}
+    with FakeTeacher(grading) as teacher:
+        generate(teacher.url, tmp_path / "out", **flags)
+        answers, grades = {}, []
+        for chat in teacher.chats:
+            asked = chat.body["messages"][0]["content"]
+            if not asked.startswith("Grade"):
+                answers.setdefault(asked, []).append(chat.body["seed"] % 10)
+            else:
+                grades.append(chat.body["temperature"])
+    assert set(grades) == {0.0} and all(len(found) == 3 for found in answers.values())
+    for row in rows_of(tmp_path / "out", "train_data.json"):
+        assert row["judge_grade"] == max(answers[row["prompt"]]) == int(row["golden_response"][0].split()[-1][:-1]) % 10
+
+
+def test_answers_graded_below_the_floor_or_not_at_all_are_rejected(tmp_path: Path):
+    with FakeTeacher(grading) as teacher, pytest.raises(TeacherError, match="low_grade"):
+        generate(teacher.url, tmp_path / "out", prompts=prompt_file(tmp_path), judge=6, train_samples=20)
+    rows = rows_of(tmp_path / "out", "train_data.json") + rows_of(tmp_path / "out", "eval_data.json")
+    assert rows and all(row["judge_grade"] >= 6 for row in rows)
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert len(rows) + len(rejected) == 24 and {row["rule"] for row in rejected} <= {"low_grade", "ungraded"}
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Fine.\nGrade: 7", 7),
+        ("Grade: 10", 10),
+        ("grade it? Grade: 3 … no, Grade: **4**", 4),
+        ("**Grade**: 8", 8),
+        ("grade: 2", 2),
+        ("Grade: 8.5", None),
+        ("Grade: 0", None),
+        ("Grade: 11", None),
+        ("Seven.", None),
+    ],
+)
+def test_a_grade_is_the_last_one_from_1_to_10(text: str, grade: int | None):
+    assert parse_grade(text) == grade
+
+
+def test_a_recipe_without_prompts_of_its_own_asks_for_a_file(tmp_path: Path):
+    with FakeTeacher() as teacher:
+        with pytest.raises(UsageError, match=r"from_prompts makes no prompts\. Pass --prompts FILE"):
+            generate(teacher.url, tmp_path, recipe="from_prompts")
+        with pytest.raises(UsageError, match="the recipe qa has no tools"):
+            generate(teacher.url, tmp_path, tools="tools.json")
+        assert teacher.requests == []
+
+
+def test_lines_of_progress_tell_speed_acceptance_retries_and_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with FakeTeacher(imaginative) as teacher:
+        generate(teacher.url, tmp_path)
+    pattern = r"generate: 16/16 rows, [\d.]+ rows/s, \d+ tokens/s, \d+% accepted, 0 retries, 00:00 left"
+    assert re.fullmatch(pattern, capsys.readouterr().err.splitlines()[-1])

@@ -1,0 +1,258 @@
+"""What accuracies say of each objective, and what `--objective auto` makes of it."""
+
+import json
+
+import pytest
+import yaml
+from fake_teacher import FakeTeacher
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.commands.check import run as check
+from trainer.data.dataset import Row, drawn, load_rows
+from trainer.errors import UsageError
+from trainer.evaluation.headroom import choose_objective, of_another_row, record_choice
+from trainer.evaluation.verdicts import SHOWN, SHOWN_ANOTHER, STUDENT, TEACHER, TEACHER_SHOWN, decide, lift, told
+from trainer.run.directory import RunDirectory
+from trainer.settings.resolve import resolve
+
+SMALL = ["--local_files_only", "--max_prompt_length", "256", "--max_completion_length", "48"]
+
+
+def first(right: int, rows: int = 64) -> dict[int, bool]:
+    """So many of the first rows are right."""
+    return {number: number < right for number in range(rows)}
+
+
+def views(student: int, shown: int, teacher: int | None = None, *, plain: int | None = None, rows: int = 64):
+    found = {STUDENT: first(student, rows), SHOWN: first(shown, rows)}
+    if teacher is None:
+        return found
+    return found | {TEACHER: first(teacher if plain is None else plain, rows), TEACHER_SHOWN: first(teacher, rows)}
+
+
+def works(decision) -> dict[str, str]:
+    return {verdict.objective: verdict.works for verdict in decision.verdicts}
+
+
+def reason(decision, objective: str) -> str:
+    return next(verdict.reason for verdict in decision.verdicts if verdict.objective == objective)
+
+
+def test_a_demonstration_that_lifts_the_student_as_far_as_the_served_teacher_is_recommends_sdft():
+    decision = decide(views(0, 64, 64), "token")
+    assert works(decision) == {"sdft": "yes", "served": "yes", "seqkd": "yes", "sft": "yes"}
+    assert decision.objective == "sdft" and "not above that by more than noise" in decision.reason
+
+
+def test_a_student_that_cannot_read_demonstrations_has_no_signal_for_sdft_and_is_to_follow_the_served_teacher():
+    decision = decide(views(1, 1, 60), "token")
+    assert (works(decision)["sdft"], decision.objective) == ("no", "served")
+    assert "does not lift the student, +0.0 points" in reason(decision, "sdft")
+
+
+def test_a_served_teacher_far_above_the_shown_student_is_recommended_before_sdft():
+    decision = decide(views(0, 20, 60), "token")
+    assert (works(decision)["sdft"], decision.objective) == ("yes", "served")
+    assert "even above the shown student, +62.5 points" in decision.reason
+
+
+def test_seqkd_stands_in_where_the_served_teacher_cannot_score():
+    decision = decide(views(0, 0, 64), None)
+    assert (works(decision)["served"], decision.objective) == ("no", "seqkd")
+    assert "log-probabilities" in reason(decision, "served")
+
+
+def test_over_bytes_a_student_that_is_never_right_has_nothing_to_weigh_unless_the_route_is_dense():
+    assert decide(views(0, 0, 64), "sampled").objective == "seqkd"
+    assert "--byte_route dense" in reason(decide(views(0, 0, 64), "sampled"), "served")
+    assert decide(views(0, 0, 64), "dense").objective == decide(views(5, 5, 64), "sampled").objective == "served"
+
+
+def test_where_training_cannot_show_the_teacher_a_golden_response_it_is_judged_by_what_it_says_plainly():
+    right = views(0, 0, 64, plain=0)
+    assert decide(right, "token").objective == "served"
+    assert decide(right, "token", teacher_is_shown=False).objective is None
+
+
+def test_with_alpha_above_0_a_student_that_is_never_right_has_nothing_to_learn_from():
+    assert (
+        works(decide(views(0, 64), alpha=1.0))["sdft"] == "no"
+        and works(decide(views(5, 64), alpha=1.0))["sdft"] == "yes"
+    )
+    assert "--alpha 0 can" in reason(decide(views(0, 64), alpha=0.5), "sdft")
+
+
+def test_a_student_that_is_right_already_has_nothing_to_learn():
+    decision = decide(views(64, 63, 64), "token")
+    assert (decision.objective, decision.reason) == (
+        None,
+        "nothing to learn. The student has 64 of 64 rows right by itself.",
+    )
+
+
+def test_a_large_difference_on_too_few_rows_is_open_and_says_how_many_more_would_tell():
+    decision = decide(views(2, 4, rows=12))
+    assert (works(decision)["sdft"], decision.objective) == ("unclear", None)
+    found = decision.verdicts[0].lift
+    assert found is not None
+    missing = found.rows_missing
+    assert f"About {missing} more would, for sdft: check --headroom {12 + missing}" in decision.reason
+    assert decide(views(2 * 4, 4 * 4, rows=12 * 4)).objective == "sdft" and missing <= 12 * 3
+
+
+def test_five_rows_tell_nothing_even_when_all_of_them_change():
+    assert works(decide(views(0, 5, rows=5)))["sdft"] == "unclear"
+    assert works(decide(views(0, 6, rows=6)))["sdft"] == "yes"
+    assert works(decide(views(0, 5, rows=64)))["sdft"] == "unclear"
+    assert decide(views(3, 3, rows=3)).reason.startswith("too few rows to tell")
+
+
+def test_without_a_served_teacher_its_objectives_are_unknown_and_the_way_to_measure_them_is_said():
+    decision = decide(views(20, 20))
+    assert (works(decision)["served"], works(decision)["seqkd"], decision.objective) == ("unknown", "unknown", None)
+    assert "Pass its URL" in reason(decision, "served") and "Pass the URL of one" in decision.reason
+
+
+def test_a_teacher_that_only_passes_on_what_it_is_shown_is_told_so():
+    assert "passes on what it is shown" in reason(decide(views(0, 0, 64, plain=0), "token"), "seqkd")
+
+
+@pytest.mark.parametrize(
+    ("another", "words"),
+    [(60, "understood, not only copied"), (0, "answers to be learnt, not a rule"), (3, "too is open")],
+)
+def test_another_rows_demonstration_tells_copying_from_understanding(another, words):
+    assert words in reason(decide(views(0, 64) | {SHOWN_ANOTHER: first(another)}), "sdft")
+
+
+def test_the_table_shows_every_view_with_its_interval_and_ends_with_the_recommendation():
+    right = views(0, 64, 60) | {SHOWN_ANOTHER: first(10, 20)}
+    text = told(right, decide(right, "token"), model="mine", data="mine.json")
+    assert "headroom of mine on 64 rows of mine.json" in text
+    rows = [line for line in text.splitlines() if " of " in line and "%" in line]
+    assert [row.split("  ")[-1] for row in rows] == ["0 of 64", "64 of 64", "10 of 20", "60 of 64", "60 of 64"]
+    assert "0.0% – 5.7%" in rows[0] and "94.3% – 100.0%" in rows[1]
+    assert "\nrecommended: --objective sdft; " in text and max(map(len, text.splitlines())) <= 110
+
+
+counts = st.integers(1, 80).flatmap(lambda n: st.lists(st.booleans(), min_size=n, max_size=n))
+pairs = st.integers(1, 80).flatmap(lambda n: st.tuples(*[st.lists(st.booleans(), min_size=n, max_size=n)] * 4))
+
+
+def numbered(*answers):
+    return [dict(enumerate(some)) for some in answers]
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs)
+def test_an_interval_holds_its_difference_and_turns_around_when_the_two_are_exchanged(answers):
+    before, after, *_ = numbered(*answers)
+    there, back = lift(before, after), lift(after, before)
+    assert -1 <= there.low <= there.difference + 1e-9 and there.difference <= there.high + 1e-9 <= 1 + 2e-9
+    assert there.difference == pytest.approx(-back.difference) and there.rows_missing >= 1
+    assert not (there.works == "yes" and back.works == "yes")
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts)
+def test_answers_that_are_the_same_are_never_a_signal(answers):
+    (same,) = numbered(answers)
+    works = lift(same, same).works
+    assert works == "no" if len(answers) >= 35 else works in ("no", "unclear")
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs, st.sampled_from(["token", "sampled", "dense", None]))
+def test_only_an_objective_that_works_is_ever_recommended_and_never_sft(answers, route):
+    student, shown, teacher, teacher_shown = numbered(*answers)
+    right = {STUDENT: student, SHOWN: shown, TEACHER: teacher, TEACHER_SHOWN: teacher_shown}
+    decision = decide(right, route)
+    able = [name for name, work in works(decision).items() if work == "yes" and name != "sft"]
+    assert decision.objective in able if able else decision.objective is None
+    assert decision.reason and all(verdict.reason for verdict in decision.verdicts)
+
+
+def row(number, tool, answer):
+    golden = [{"Action": tool, "Action_Input": {"x": answer}}]
+    return Row(str(number), [{"role": "user", "content": f"q{number}"}], f"Action: {tool} {answer}", golden)
+
+
+def test_another_row_is_the_next_of_the_same_tools_with_another_demonstration():
+    rows = [row(0, "a", 1), row(1, "b", 1), row(2, "a", 1), row(3, "a", 2), row(4, "b", 5), row(5, "c", 1)]
+    shown = of_another_row(rows, range(4), "{prompt} {demonstration}")
+    texts = {number: shown[number].prompt[-1]["content"] for number in shown}
+    assert texts == {0: "q0 Action: a 2", 1: "q1 Action: b 5", 2: "q2 Action: a 2", 3: "q3 Action: a 1"}
+    assert [shown[n].golden_answer for n in shown] == [rows[n].golden_answer for n in shown]
+    assert 5 not in of_another_row(rows, range(6), "{prompt} {demonstration}")
+
+
+def auto(*argv):
+    return choose_objective(resolve("train", ["--objective", "auto", *map(str, argv)], {}))
+
+
+def test_a_run_that_was_begun_keeps_its_objective_and_nothing_is_measured_again(tmp_path):
+    record_choice(RunDirectory.open(str(tmp_path), resolve("train", ["--objective", "seqkd"], {})), {"any": "record"})
+    resolved, record = auto("--output_dir", tmp_path, "--model_name_or_path", "/no/such/model")
+    assert (resolved.settings.objective, record) == ("seqkd", None)
+    assert "config.yaml" in resolved.origins["objective"]
+
+
+def test_config_yaml_holds_the_chosen_objective_and_says_that_it_was_chosen_also_after_a_resume(tmp_path):
+    for record in ({"recommended": "served"}, None):
+        record_choice(RunDirectory.open(str(tmp_path), resolve("train", ["--objective", "served"], {})), record)
+        text = (tmp_path / "config.yaml").read_text()
+        assert text.count("chosen by --objective auto") == 1 and yaml.safe_load(text)["objective"] == "served"
+    assert json.loads((tmp_path / "headroom.json").read_text()) == {"recommended": "served"}
+
+
+def test_an_objective_that_the_user_named_is_not_said_to_be_chosen(tmp_path):
+    record_choice(RunDirectory.open(str(tmp_path), resolve("train", [], {})), None)
+    assert "auto" not in (tmp_path / "config.yaml").read_text().splitlines()[0]
+    assert choose_objective(named := resolve("train", ["--objective", "sft"], {})) == (named, None)
+
+
+def test_auto_without_evaluation_rows_is_a_usage_error_that_names_the_flag(tmp_path, tiny_world):
+    with pytest.raises(UsageError, match="--eval_data_path"):
+        auto("--train_data_path", tiny_world / "train_data.json", "--output_dir", tmp_path)
+
+
+def test_auto_in_several_processes_says_to_measure_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="check --headroom 64"):
+        auto("--output_dir", tmp_path)
+
+
+def headroom(tiny_world, student_path, *argv) -> int:
+    data = tiny_world / "eval_data.json"
+    words = ["--headroom", "6", "--eval_data_path", data, "--model_name_or_path", student_path, *SMALL, *argv]
+    return check(resolve("check", [str(word) for word in words], {}))
+
+
+def test_headroom_is_measured_without_a_teacher_and_written_with_every_answer(
+    tiny_world, student_path, tmp_path, capsys
+):
+    file = tmp_path / "found.json"
+    assert headroom(tiny_world, student_path, "--output_file", file) == 0
+    assert "recommended: --objective sdft; the student can teach itself" in capsys.readouterr().out
+    found = json.loads(file.read_text())
+    assert (found["recommended"], found["scores"][STUDENT]["accuracy"], found["scores"][SHOWN]["accuracy"]) == (
+        "sdft",
+        0.0,
+        1.0,
+    )
+    asked = [row.id for row in drawn(load_rows(str(tiny_world / "eval_data.json")), 6)]
+    assert [answer["id"] for answer in found["answers"][SHOWN]] == asked
+    assert "served" not in found
+
+
+def test_a_teacher_that_fails_the_checks_is_not_measured(tiny_world, student_path, capsys):
+    with FakeTeacher(max_model_len=100) as teacher:
+        assert headroom(tiny_world, student_path, "--vllm_server_base_url", teacher.url) == 3
+    assert "headroom" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("file", "words"), [("none/found.json", "isn't there"), ("", "is a folder")])
+def test_an_output_file_that_cannot_be_written_is_found_before_anything_is_measured(tmp_path, file, words):
+    with pytest.raises(UsageError, match=words):
+        headroom(tmp_path, "/no/such/model", "--output_file", tmp_path / file)

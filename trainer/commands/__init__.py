@@ -1,0 +1,1 @@
+"""The subcommands, one file each: what comes in, what is done in which order, what goes out."""

@@ -1,0 +1,116 @@
+"""The `check` subcommand: is the teacher reachable and fit? is there anything to learn?"""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+
+from trainer.errors import TeacherError
+from trainer.settings.options import Check
+from trainer.settings.resolve import Resolved
+from trainer.teachers.preflight import client_for, context_complaint, find_model
+from trainer.teachers.served.batch import run_until_stopped
+from trainer.teachers.served.client import TeacherClient
+
+OK, FAIL, NOTE = "ok", "FAIL", "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `check`: a mark, what was looked at, and what was found (with the mend, where it failed)."""
+
+    mark: str
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.mark:<4}  {self.subject:<18}  {self.text}"
+
+
+def run(resolved: Resolved) -> int:
+    """Entry of `check`: one line per check; 0 if the teacher is fit, else 3. `--headroom` then also measures.
+
+    Raises:
+        UsageError: no teacher URL, and nothing to measure; wrong data.
+        TeacherError: the teacher is gone in the middle of it.
+        Stopped: SIGINT or SIGTERM.
+    """
+    settings: Check = resolved.settings
+    client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
+    print(_environment(), flush=True)
+    if client is not None:
+        findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
+        if any(finding.mark == FAIL for finding in findings):
+            return TeacherError.exit_code
+    if settings.headroom is not None:
+        from trainer.evaluation import headroom  # with torch, which the checks above do without
+
+        headroom.check(settings)
+    return 0
+
+
+async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
+    """All findings, each printed as soon as it is known. Without health or the model the rest can't be asked."""
+    findings: list[Finding] = []
+
+    def say(mark: str, subject: str, text: str) -> None:
+        findings.append(Finding(mark, subject, text))
+        print(findings[-1], flush=True)
+
+    async with client:
+        subject = "teacher reachable"
+        try:
+            await client.health()
+            version = await client.version()
+            say(OK, subject, f"{client.base_url} is healthy, {f'vLLM {version}' if version else 'no vLLM version'}")
+            subject = "model served"
+            model = find_model(client, await client.models())
+            say(OK, subject, client.model)
+            say(*_context(model.max_model_len, settings))
+            subject = "chat"
+            say(OK, subject, await _chat(client, settings))
+        except TeacherError as error:
+            say(FAIL, subject, str(error))
+            return findings
+        say(*await _logprobs(client))
+    return findings
+
+
+def _context(max_model_len: int | None, settings: Check) -> tuple[str, str, str]:
+    subject = "context"
+    if max_model_len is None:
+        return NOTE, subject, "the server doesn't say how long its context is"
+    complaint = context_complaint(max_model_len, settings)
+    if complaint:
+        return FAIL, subject, complaint
+    wanted = settings.max_prompt_length + settings.max_completion_length
+    return OK, subject, f"{max_model_len} tokens, {wanted} wanted for prompt and completion"
+
+
+async def _chat(client: TeacherClient, settings: Check) -> str:
+    answer = await client.chat(
+        [{"role": "user", "content": "Say hello."}],
+        max_tokens=16,
+        temperature=0.0,
+        seed=0,
+        enable_thinking=settings.enable_thinking,
+    )
+    return f"wrote {answer.completion_tokens} tokens after a prompt of {answer.prompt_tokens}"
+
+
+async def _logprobs(client: TeacherClient) -> tuple[str, str, str]:
+    """Only `--objective served` needs them, so a server without them is only a note."""
+    subject = "log-probabilities"
+    try:
+        return OK, subject, f"the {await client.max_logprobs()} likeliest tokens per position (vLLM: --max-logprobs)"
+    except TeacherError as error:
+        return NOTE, subject, f"not to be had; `--objective served` needs them. {error}"
+
+
+def _environment() -> Finding:
+    versions = [f"Python {platform.python_version()}"]
+    for package in ("torch", "transformers", "trl"):
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"{package} missing")
+    return Finding(NOTE, "environment", ", ".join(versions) + "; the GPU: `python scripts/check_env.py`")

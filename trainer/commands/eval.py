@@ -1,0 +1,106 @@
+"""The `eval` subcommand: how well a model, local or served, answers rows; better than before?"""
+
+from typing import Any
+
+from trainer.data.dataset import Row, load_eval_files, load_rows
+from trainer.evaluation import baseline, suite
+from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
+from trainer.evaluation.served import served_answers
+from trainer.run.atomic import json_text, require_output_file, write_output_file
+from trainer.settings.options import Eval
+from trainer.settings.resolve import Resolved
+from trainer.teachers.served.client import TeacherClient
+
+
+def run(resolved: Resolved) -> int:
+    """Print a table, and what else was asked for; write `--output_file` where given.
+
+    Raises:
+        UsageError, TeacherError: see `trainer.errors`.
+        Stopped: SIGINT or SIGTERM at a served model.
+    """
+    settings: Eval = resolved.settings
+    if settings.output_file is not None:
+        require_output_file(settings.output_file)
+    rows = load_eval_files(
+        settings.eval_data_path,
+        settings.prior_data_path,
+        at_most=settings.max_eval_samples,
+        skip_bad_rows=settings.skip_bad_rows,
+    )
+    training_rows = _training_rows(settings)
+    earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
+    tasks = suite.load(settings) if settings.suite is not None else None
+
+    answers = _answers_of_server(settings, rows) if settings.served else _answers_of_model(settings, rows)
+    if training_rows:
+        answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
+    scores = {title: summarize(some) for title, some in answers.items()}
+    print(table(scores))
+    found = {"model": settings.model_name_or_path, **as_json(scores, answers)}
+    if settings.served:
+        found |= {"model": settings.vllm_server_model, "served": settings.served}
+    if earlier is not None:
+        changes = baseline.changes(earlier, answers)
+        print(f"since {settings.baseline}:\n{baseline.told(changes)}")
+        found |= {"baseline": settings.baseline, "changes": changes}
+    _write(settings, found)
+    if tasks is not None:  # last, for it may take hours
+        found["suite"] = suite.scores(settings, tasks)
+        print(suite.table(found["suite"]))
+        _write(settings, found)
+    return 0
+
+
+def _write(settings: Eval, found: dict[str, Any]) -> None:
+    if settings.output_file is not None:
+        write_output_file(settings.output_file, json_text(found))
+
+
+def _training_rows(settings: Eval) -> list[Row]:
+    """Those that tell which tools training has seen; none where no file does."""
+    path = settings.train_data_path
+    if path is None:
+        return []
+    rows = load_rows(path, needs_golden=False, skip_bad_rows=settings.skip_bad_rows)
+    telling = [row for row in rows if row.golden_answer]
+    if not telling:
+        print(f"warning: no row of {path} has a golden_answer, so nothing tells which tools training has seen")
+    return telling
+
+
+def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+    def client() -> TeacherClient:
+        return TeacherClient(
+            settings.served or "",
+            settings.vllm_server_model,
+            api_key=settings.vllm_server_api_key,
+            max_concurrency=settings.vllm_server_max_concurrency,
+            patience=settings.teacher_patience,
+        )
+
+    return {
+        title: served_answers(
+            client(),
+            some,
+            title,
+            max_tokens=settings.max_completion_length,
+            enable_thinking=settings.enable_thinking,
+            template=settings.teacher_prompt_template if settings.with_demonstration else None,
+        )
+        for title, some in rows.items()
+    }
+
+
+def _answers_of_model(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+    import torch
+
+    from trainer.evaluation.judge import Judge
+    from trainer.models.student import context_window, encoder_for, load_student, load_tokenizer
+
+    window = context_window(settings)
+    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    judge = Judge(encoder, settings.per_device_eval_batch_size, with_demonstration=settings.with_demonstration)
+    model: Any = load_student(settings)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return {title: judge.answers(model, some, title) for title, some in rows.items()}

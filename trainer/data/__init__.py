@@ -1,0 +1,1 @@
+"""Rows of data files, their messages and actions, and prompts as token ids."""

@@ -1,0 +1,240 @@
+"""Is there anything to learn, and who can teach it? `check --headroom` measures, `train --objective auto` follows.
+
+Each of some evaluation rows is answered by the student and by whoever would teach it, shown what the teacher of each
+objective is shown in training: `sdft` learns from the student shown the row's demonstration, `served` and `seqkd` from
+the served teacher shown it.
+
+A demonstration of the very row holds the answer, and a student that only copies is lifted by it too. That is signal all
+the same: it is what training shows, and the copied answer is learnt. So the verdict rests on it. But where other rows
+of the same tools or skill are there, one of theirs is shown as well: if that lifts the student too, the student
+understands the demonstration, and a rule can be learnt from it; if not, answers alone.
+
+Demonstrations are the golden responses, also where `train` would have the served teacher write them.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.data.dataset import Row, drawn, load_eval_rows
+from trainer.data.prompts import PromptEncoder, with_demonstration
+from trainer.errors import UsageError
+from trainer.evaluation.judge import Judge
+from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
+from trainer.evaluation.served import served_answers
+from trainer.evaluation.verdicts import (
+    SHOWN,
+    SHOWN_ANOTHER,
+    STUDENT,
+    TEACHER,
+    TEACHER_SHOWN,
+    Decision,
+    Right,
+    decide,
+    told,
+)
+from trainer.models.student import context_window, encoder_for, load_student, load_tokenizer
+from trainer.run.atomic import json_text, require_output_file, write_output_file, write_text
+from trainer.run.directory import RunDirectory
+from trainer.settings.options import Check, Train
+from trainer.settings.resolve import Resolved, read_config_file
+from trainer.teachers.preflight import client_for, require_teacher
+from trainer.teachers.served.batch import run_until_stopped
+from trainer.teachers.served.client import RequestRefused
+from trainer.teachers.served.identity import Unfit, compare_tokenizers
+from trainer.training.arguments import training_arguments
+from trainer.training.callbacks import StopOnSignal
+from trainer.training.inputs import read_inputs, settle
+
+AUTO_ROWS = 64
+RECORD = "headroom.json"
+
+
+def check(settings: Check) -> None:
+    """Measure on `--headroom` rows, print what was found, and write it to `--output_file` where given.
+
+    Raises:
+        UsageError, TeacherError: see `trainer.errors`.
+        Stopped: SIGINT or SIGTERM.
+    """
+    if settings.output_file is not None:
+        require_output_file(settings.output_file)
+    pool = load_eval_rows(settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows)
+    tokenizer, window = load_tokenizer(settings), context_window(settings)
+    encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
+    found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
+    decision = decide(rights(found), _route(settings, encoder, "sampled", force_bytes=False))
+    print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
+    if settings.output_file is not None:
+        record = as_record(settings, settings.eval_data_path, found, decision)
+        write_output_file(settings.output_file, json_text(record))
+
+
+def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | None]:
+    """`resolved` with what `--objective auto` comes to, and the record of what was measured for it.
+
+    A run that was begun keeps its objective: it is taken from the run directory, and nothing is measured again.
+
+    Raises:
+        UsageError: nothing that was measured has a signal (says why); no rows to measure on; several processes; or
+            what `train` would refuse anyway, which is found before the measurement.
+        TeacherError: the served teacher is gone.
+        Stopped: SIGINT or SIGTERM.
+    """
+    if resolved.settings.objective != "auto":
+        return resolved, None
+    begun = Path(resolved.settings.output_dir) / "config.yaml"
+    if begun.is_file():
+        objective = read_config_file(str(begun)).get("objective")
+        return _with_objective(resolved, objective, f"that of {begun}"), None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"--objective auto measures in one process. Measure first, `python -m trainer check --headroom {AUTO_ROWS}"
+            " …`, and name the objective."
+        )
+    settings = settle(dataclasses.replace(resolved.settings, objective="sdft"))
+    if settings.eval_data_path is None:
+        raise UsageError("--objective auto measures on evaluation rows. Pass --eval_data_path FILE, or an objective.")
+    with contextlib.redirect_stdout(None):  # the run says it all again
+        inputs = read_inputs(dataclasses.replace(resolved, settings=settings))
+    if not settings.dry_run:
+        RunDirectory(Path(settings.output_dir)).require_writable()
+    if settings.vllm_server_base_url:
+        require_free_choice(resolved)
+        require_teacher(settings)
+
+    print("── headroom", flush=True)
+    encoder, pool = inputs.encoder, inputs.eval_rows["new_skill"]
+    found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
+    forced = settings.tokenizer_route == "byte"
+    route = _route(settings, encoder, settings.byte_route, force_bytes=forced)
+    all_golden = all(row.golden_response for row in inputs.train_rows)
+    decision = decide(rights(found), route, alpha=settings.alpha, teacher_is_shown=all_golden)
+    text = told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path)
+    print(f"{text}\n", flush=True)
+    if decision.objective is None:
+        raise UsageError(f"--objective auto found none that can work: {decision.reason}")
+    record = as_record(settings, settings.eval_data_path, found, decision)
+    return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
+
+
+def require_free_choice(resolved: Resolved) -> None:
+    """Raise UsageError for a flag that one of the objectives to choose from does not go with."""
+    for objective in ("sdft", "served", "seqkd"):
+        tried = _with_objective(resolved, objective, "tried")
+        try:
+            with contextlib.redirect_stdout(None):
+                training_arguments(dataclasses.replace(tried, settings=settle(tried.settings)))
+        except UsageError as error:
+            raise UsageError(
+                f"--objective auto may come to {objective}, which these flags don't go with: {error} "
+                "Leave the flag out, or name an objective."
+            ) from error
+
+
+def _with_objective(resolved: Resolved, objective: Any, why: str) -> Resolved:
+    settings = dataclasses.replace(resolved.settings, objective=objective)
+    return dataclasses.replace(resolved, settings=settings, origins=resolved.origins | {"objective": why})
+
+
+def record_choice(directory: RunDirectory, record: dict[str, Any] | None) -> None:
+    """Keep what `--objective auto` measured, and say in `config.yaml` that the objective was chosen."""
+    if record is not None:
+        directory.write_json(RECORD, record)
+    if directory.read_json(RECORD) is not None:
+        config = directory.path / "config.yaml"
+        note = f"# objective: chosen by --objective auto; {RECORD} has what was measured\n"
+        write_text(config, note + config.read_text(encoding="utf-8").removeprefix(note))
+
+
+def measure(
+    settings: Check | Train, encoder: PromptEncoder, pool: list[Row], count: int, batch_size: int
+) -> dict[str, dict[int, Answer]]:
+    """Answers to at most `count` rows of `pool` by who gave them, by the row's number; see `LINES` and `drawn`.
+
+    Raises:
+        TeacherError: the served teacher is gone, or refuses a row's prompt.
+        UsageError: a row's check means nothing; no student there.
+        Stopped: SIGINT or SIGTERM.
+    """
+    numbers = drawn(range(len(pool)), count)
+    rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, settings.teacher_prompt_template)
+    roomy = copy(encoder)
+    roomy.max_prompt_length = encoder.context_room
+    model: Any = load_student(settings)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    with StopOnSignal() as stop:
+        ask = partial(Judge, batch_size=batch_size, should_stop=lambda: stop.requested)
+        found = {STUDENT: ask(encoder).answers(model, rows, STUDENT)}
+        found[SHOWN] = ask(encoder, with_demonstration=True).answers(model, rows, SHOWN)
+        others = ask(roomy).answers(model, list(another.values()), SHOWN_ANOTHER) if another else []
+    if settings.vllm_server_base_url:
+        texts = {"max_tokens": settings.max_completion_length, "enable_thinking": settings.enable_thinking}
+        for title, template in ((TEACHER, None), (TEACHER_SHOWN, settings.teacher_prompt_template)):
+            found[title] = served_answers(client_for(settings), rows, title, **texts, template=template)
+    numbered = {title: dict(zip(numbers, answers, strict=True)) for title, answers in found.items()}
+    return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
+
+
+def of_another_row(pool: Sequence[Row], numbers: Sequence[int], template: str) -> dict[int, Row]:
+    """Rows that ask what those of `numbers` do, shown the demonstration of another row, by number.
+
+    The other row is the next one in the file of the same tools, or the same skill, whose demonstration differs; rows
+    without such a neighbour are left out.
+    """
+    kinds = [groups_of(row) for row in pool]
+    found = {}
+    for number in numbers:
+        row, neighbours = pool[number], [*range(number + 1, len(pool)), *range(number)]
+        alike = (pool[n] for n in neighbours if kinds[number] and kinds[n] == kinds[number])
+        other = next((other for other in alike if other.golden_response != row.golden_response), None)
+        if other is not None:
+            shown = with_demonstration(row.prompt, other.golden_response or "", template)
+            found[number] = dataclasses.replace(row, prompt=shown)
+    return found
+
+
+def _route(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *, force_bytes: bool) -> str | None:
+    """How the served teacher would score: `token` or `byte_route`; None where there is none, or it can't."""
+    if not settings.vllm_server_base_url:
+        return None
+
+    async def ask() -> str | None:
+        async with client_for(settings) as client:
+            try:
+                await client.max_logprobs()
+                compared = await compare_tokenizers(client, encoder.tokenizer, force_bytes=force_bytes)
+            except (RequestRefused, Unfit):
+                return None
+            return compared.route if compared.route == "token" else byte_route
+
+    return run_until_stopped(ask(), "stopped before the teacher's tokenizer was known.")
+
+
+def rights(found: Mapping[str, Mapping[int, Answer]]) -> dict[str, Right]:
+    """Which answers are right."""
+    return {title: {number: answer.right for number, answer in some.items()} for title, some in found.items()}
+
+
+def as_record(
+    settings: Check | Train, data: str, found: Mapping[str, Mapping[int, Answer]], decision: Decision
+) -> dict[str, Any]:
+    """What was measured and what follows, as files keep it; `scores` and `answers` as those of `eval`."""
+    answers = {title: [*some.values()] for title, some in found.items()}
+    served = {"served": settings.vllm_server_base_url, "teacher": settings.vllm_server_model}
+    return {
+        "data": data,
+        "model": settings.model_name_or_path,
+        **(served if TEACHER in found else {}),
+        "recommended": decision.objective,
+        "reason": decision.reason,
+        "verdicts": [dataclasses.asdict(verdict) for verdict in decision.verdicts],
+        **as_json({title: summarize(some) for title, some in answers.items()}, answers),
+    }

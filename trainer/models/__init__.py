@@ -1,0 +1,1 @@
+"""The student: its weights, its hidden states, its output head."""

@@ -1,0 +1,269 @@
+"""Checkpoints that are either whole or not there, and that are found damaged before a run goes on from them.
+
+transformers writes a checkpoint in place; a kill half-way leaves a folder that looks like one. Here it is
+written to a staging folder, flushed to disk and renamed. What decides the future of a run is in it: weights,
+optimizer, scheduler, random states, data position and the EMA teacher. `manifest.json` lists every file with
+its size and SHA-256, so that what a disk or a copy did to them later is found too.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Trainer
+from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+
+from trainer.errors import TrainerError
+from trainer.run.atomic import sync, write_json
+
+STAGING = ".staging"
+MANIFEST = "manifest.json"
+HASHING_THREADS = 8  # hashlib lets other threads run; more than this waits for the disk
+
+
+def newest(run_directory: Path) -> Path | None:
+    """The checkpoint of the latest step, unread; None if there is none."""
+    found = get_last_checkpoint(str(run_directory)) if run_directory.is_dir() else None
+    return Path(found) if found else None
+
+
+def newest_whole(run_directory: Path) -> Path | None:
+    """The checkpoint of the latest step whose files are those that were written; None if there is none.
+
+    Newer ones that are damaged are renamed to `damaged-checkpoint-N`, which frees their name for the step when
+    it is done again; a line on stdout says of each what is wrong and where the run goes on.
+    """
+    latest = newest(run_directory)
+    if latest is None or (fault := fault_in(latest)) is None:
+        return latest
+    aside = set_aside(latest)
+    older = newest_whole(run_directory)
+    onward = f"going on from {older.name}" if older else "no older one is whole: training starts over"
+    print(f"{latest} is damaged: {fault}. It is now called {aside.name}; {onward}.", flush=True)
+    return older
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimizer steps behind a checkpoint."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def is_complete_run(checkpoint: Path) -> bool:
+    """Whether a checkpoint is of a run's last step, so that nothing is left to train."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state["global_step"] >= state["max_steps"]
+
+
+def write_manifest(folder: Path) -> None:
+    """Write `manifest.json`: `{"files": {relative path: {"bytes": size, "sha256": hex digest}}}` of all others."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files.pop(MANIFEST, None)
+    digests = sha256(list(files.values()))
+    entries = {name: {"bytes": path.stat().st_size, "sha256": digests[path]} for name, path in files.items()}
+    write_json(folder / MANIFEST, {"files": entries})
+
+
+def fault_in(checkpoint: Path) -> str | None:
+    """How a checkpoint differs from its manifest: the file, what was found and expected. None if it is whole.
+
+    Names and sizes are compared first, contents after; files that the manifest does not list are no fault.
+    """
+    try:
+        content = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        listed = {checkpoint / name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is not the list of files that was written"
+    for path, (size, _) in listed.items():
+        if not path.is_file():
+            return f"{path.relative_to(checkpoint)} is missing, expected {size} bytes"
+        if path.stat().st_size != size:
+            return f"{path.relative_to(checkpoint)} has {path.stat().st_size} bytes, expected {size}"
+    digests = sha256(list(listed))
+    for path, (_, expected) in listed.items():
+        if digests[path] != expected:
+            return f"{path.relative_to(checkpoint)} has SHA-256 {digests[path][:12]}…, expected {expected[:12]}…"
+    return None
+
+
+def sha256(paths: list[Path]) -> dict[Path, str]:
+    """The hex digest of each file; a file that the disk fails to read has none that any manifest lists."""
+
+    def digest(path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return "unreadable"
+
+    with ThreadPoolExecutor(HASHING_THREADS) as threads:
+        return dict(zip(paths, threads.map(digest, paths), strict=True))
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Rename a checkpoint to `damaged-checkpoint-N`, with a number behind it where that name is taken."""
+    aside, number = checkpoint.with_name(f"damaged-{checkpoint.name}"), 1
+    while aside.exists():
+        aside, number = checkpoint.with_name(f"damaged-{checkpoint.name}.{number}"), number + 1
+    os.rename(checkpoint, aside)
+    sync(aside.parent)
+    return aside
+
+
+def publish(staged: Path, target: Path) -> None:
+    """Make the staged folder appear under its final name, whole and with its manifest, also after a power cut.
+
+    A checkpoint of the same step that is already there holds the same state and stays.
+    """
+    if target.exists():
+        return
+    write_manifest(staged)
+    for path in [*staged.rglob("*"), staged]:
+        sync(path)
+    os.rename(staged, target)
+    sync(target.parent)
+
+
+class WholeCheckpoints(Trainer):
+    """A `Trainer` whose checkpoints are whole; put it before a TRL trainer in the list of bases.
+
+    Data-parallel processes write into one staging folder, on a file system that they share: the main process
+    empties it before and publishes it after all have written their part.
+
+    Attributes:
+        protected: A checkpoint that outlives `--save_total_limit`. For the `best_model_checkpoint` of its own state
+            transformers removes the newest at a limit of 1.
+    """
+
+    protected: Path | None = None
+    _staging: Path | None = None
+
+    def newest_whole(self) -> Path | None:
+        """`newest_whole` of the run directory: the main process checks, all processes get its answer."""
+        run_directory = Path(str(self.args.output_dir))
+        with self.accelerator.main_process_first():
+            return newest_whole(run_directory) if self.is_world_process_zero() else newest(run_directory)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        run_directory = Path(str(self.args.output_dir))
+        target = run_directory / f"checkpoint-{self.state.global_step}"
+        self._staging = run_directory / STAGING
+        try:
+            self._remove_staging()
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            self._save_more(self._staging / target.name)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                publish(self._staging / target.name, target)
+        except Exception as error:
+            if is_of_full_disk(error, self._staging):
+                raise self._no_room(target) from error
+            raise
+        finally:
+            self._remove_staging()
+            self._staging = None
+        if self.is_world_process_zero():
+            rotate_checkpoints(
+                output_dir=str(run_directory),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=str(self.protected) if self.protected else None,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _save_more(self, folder: Path) -> None:
+        """Hook: what else belongs into a checkpoint. Every process calls it; a file of all is the main one's."""
+
+    def _remove_staging(self) -> None:
+        if self._staging is not None and self.is_world_process_zero():
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _no_room(self, target: Path) -> TrainerError:
+        """The error for a disk that was full before `target` was written; removes what was written of it."""
+        written, last = size_of(target.parent / STAGING), newest(target.parent)
+        # Counted before the removal: torch may still hold the file that it failed to write, and the disk its bytes.
+        free = in_words(shutil.disk_usage(target.parent).free + written)
+        needed = f"about {in_words(size_of(last))}" if last else f"more than {in_words(written)}"
+        self._remove_staging()
+        onward = f"goes on from {last.name}" if last else "starts over: no checkpoint was saved yet"
+        return TrainerError(
+            f"no space left for {target.name} in {target.parent}: {free} free, {needed} needed. Free space there, or "
+            f"copy the folder to a larger disk and pass --output_dir COPY; then the same command {onward}."
+        )
+
+
+def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
+    """Whether a failed write into `folder` is due to a full disk or a used-up quota.
+
+    safetensors tells the number of the system's error in its message. torch has a RuntimeError that tells no
+    reason: a disk that it filled takes no further bytes, so that is tried.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    while error is not None:
+        told = isinstance(error, OSError) and error.errno in full
+        if told or any(f"(os error {number})" in str(error) for number in full):
+            return True
+        if isinstance(error, RuntimeError) and not takes_bytes(folder):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def takes_bytes(folder: Path) -> bool:
+    """Whether a file of 1 MiB can be written to a folder, as far as room is concerned."""
+    probe = folder / ".probe"
+    try:
+        probe.write_bytes(bytes(1 << 20))
+        sync(probe)
+    except OSError as error:
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def in_words(size: int) -> str:
+    """Bytes in the unit that shows them with one to three digits before the point."""
+    shown = float(size)
+    for unit in ("bytes", "kB", "MB"):
+        if shown < 1000:
+            return f"{shown:.3g} {unit}"
+        shown /= 1000
+    return f"{shown:.1f} GB"
+
+
+class RandomState:
+    """The state of every random generator at one moment, to return to."""
+
+    def __init__(self) -> None:
+        self.python = random.getstate()
+        self.numpy = np.random.get_state()
+        self.torch = torch.random.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+
+    def restore(self) -> None:
+        """Set every generator back."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.random.set_rng_state(self.torch)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)

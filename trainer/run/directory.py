@@ -1,0 +1,169 @@
+"""The run directory: what a run was told, where it ran, what happened, what came out.
+
+`config.yaml`, `environment.json`, `metrics.jsonl`, `samples.jsonl`, `checkpoint-N/`, `scores_before.json`,
+`scores_after.json` and, written last, `summary.json`. Files are written whole (temporary name, fsync,
+rename); the two JSONL files grow by whole lines and are cut back to the checkpoint when a run is resumed.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from trainer.errors import TrainerError, UsageError
+from trainer.run.atomic import write_json, write_text
+from trainer.run.journal import open_locked
+from trainer.settings.resolve import Resolved
+
+
+class RunDirectory:
+    """One run's folder. `open` it before anything expensive.
+
+    Whoever opens an unfinished run holds it alone until the object or the process ends.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def open(cls, path: str, resolved: Resolved) -> "RunDirectory":
+        """The folder, made if need be, with `config.yaml` in it.
+
+        Raises:
+            UsageError: it can't be written, holds a run of other settings, or another process is at work there.
+        """
+        run = cls(Path(path))
+        run.require_writable()
+        run._hold()
+        content = configuration(resolved)
+        free = {f.name for f in dataclasses.fields(resolved.settings) if not f.metadata["decides"]}
+        run._require_same_configuration(content, may_differ=free)
+        if not run.is_finished():
+            write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return run
+
+    def require_writable(self) -> None:
+        """Make the folder and try to write there."""
+        probe = self.path / ".writable"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink(missing_ok=True)  # data-parallel processes try at the same moment
+        except OSError as error:
+            raise UsageError(
+                f"can't write to the output folder {self.path}: {error.strerror}. Pass --output_dir FOLDER, or mend "
+                f"its owner: `sudo chown -R $(id -u) {self.path}`."
+            ) from error
+
+    def _hold(self) -> None:
+        """Keep others out. A finished run is only looked at; of data-parallel processes the first holds for all."""
+        if self.is_finished() or os.environ.get("RANK", "0") != "0":
+            return
+        with _needing_room(self.path / ".lock"):
+            self._lock = open_locked(self.path / ".lock")
+        if self._lock is None:
+            raise UsageError(
+                f"another `train` is at work in {self.path}. Wait for it to end, or pass another --output_dir."
+            )
+
+    def _require_same_configuration(self, content: dict[str, Any], may_differ: set[str]) -> None:
+        found = self._read_configuration()
+        if found is None:
+            self._require_no_checkpoint()
+            return
+        keys = [key for key in content | found if key not in may_differ]
+        differing = [key for key in keys if content.get(key) != found.get(key)]
+        if differing:
+            key = differing[0]
+            more = f" ({len(differing) - 1} more settings differ)" if len(differing) > 1 else ""
+            raise UsageError(
+                f"{self.path} holds a run with {key}={found.get(key)!r}, this one has {content.get(key)!r}{more}. "
+                "Pass another --output_dir, or the settings of that run to go on with it."
+            )
+
+    def _require_no_checkpoint(self) -> None:
+        strangers = sorted(self.path.glob("checkpoint-*"))
+        if strangers:
+            raise UsageError(
+                f"{strangers[0]} is there, and no config.yaml says which run it is of. Pass another --output_dir."
+            )
+
+    def _read_configuration(self) -> dict[str, Any] | None:
+        try:
+            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except yaml.YAMLError as error:
+            raise UsageError(f"{self.path}/config.yaml is damaged ({error}). Pass another --output_dir.") from error
+        return content if isinstance(content, dict) else {}
+
+    def read_json(self, name: str) -> Any | None:
+        """A JSON file of the run, None if it is not there yet."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the run, whole or not at all; TrainerError if the folder does not take it."""
+        with _needing_room(self.path / name):
+            write_json(self.path / name, content)
+
+    def is_finished(self) -> bool:
+        """Whether a run came to its end here."""
+        return (self.read_json("summary.json") or {}).get("status") == "finished"
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        _append_line(self.path / "metrics.jsonl", record)
+
+    def append_sample(self, record: dict[str, Any]) -> None:
+        """Add a line to `samples.jsonl`."""
+        _append_line(self.path / "samples.jsonl", record)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, none if it is not there yet."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in _lines(file)]
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps after `step`: they will be done again from the checkpoint."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            file = self.path / name
+            if file.exists():
+                kept = [line for line in _lines(file) if json.loads(line)["step"] <= step]
+                write_text(file, "".join(f"{line}\n" for line in kept))
+
+
+def _append_line(file: Path, record: dict[str, Any]) -> None:
+    with _needing_room(file), file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def _needing_room(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainerError(
+            f"can't write {file}: {error.strerror}. Expected a writable folder with room; when it has some, the same "
+            "command goes on from the newest checkpoint."
+        ) from error
+
+
+def _lines(file: Path) -> list[str]:
+    """The whole lines of a JSONL file, none if it is not there; a last one torn by a kill is left out."""
+    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+
+
+def configuration(resolved: Resolved) -> dict[str, Any]:
+    """The content of `config.yaml`: every setting but secrets, readable again by `--config`."""
+    fields = dataclasses.fields(resolved.settings)
+    shown = {f.name: getattr(resolved.settings, f.name) for f in fields if not f.metadata["secret"]}
+    return {name: value for name, value in shown.items() if value is not None} | resolved.extra

@@ -1,0 +1,1 @@
+"""The settings of every subcommand, and where each value comes from."""

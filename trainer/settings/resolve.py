@@ -1,0 +1,267 @@
+"""Where each setting's value comes from: command line, then --config file, then environment, then default.
+
+`resolve` turns the four sources into one frozen settings object plus the origin of every value. Keys that
+are no setting of ours are kept as `extra` for `train`, whose trainer checks them against TRL's own
+arguments later: that needs torch, and `--help` must not.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import itertools
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainer.errors import UsageError
+from trainer.settings.options import SUBCOMMANDS, Train
+
+ENV_PREFIX = "SDFT_"
+URL_SETTINGS = ("vllm_server_base_url", "base_url", "served")
+COMMAND_LINE = "command line"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A settings object, the origin of each value, and the keys left for TRL's own training arguments."""
+
+    settings: Any
+    origins: dict[str, str]
+    extra: dict[str, Any]
+
+
+def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Resolved:
+    """Settings of `subcommand` from `argv`, the file it may name, `environ` and the defaults.
+
+    Raises:
+        UsageError: unknown key (names the nearest known one), value of a wrong type or outside its choices,
+            unreadable configuration file.
+    """
+    kind = SUBCOMMANDS[subcommand]
+    file, typed_in = parse_command_line(subcommand, argv)
+    sources = [(COMMAND_LINE, typed_in)]
+    if file is not None:
+        sources.append((f"file {file}", read_config_file(file)))
+    sources += [(ENV_PREFIX + key.upper(), {key: value}) for key, value in from_environment(kind, environ).items()]
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, source in sources:
+        for key, value in source.items():
+            if key not in origins:
+                values[key], origins[key] = value, origin
+
+    options = {f.name: f for f in dataclasses.fields(kind)}
+    extra = {key: as_text(values.pop(key)) for key in list(values) if key not in options}
+    if extra and kind is not Train:
+        raise unknown_key(next(iter(extra)), origins[next(iter(extra))], options)
+    converted = {key: convert(options[key], value, origins[key]) for key, value in values.items()}
+    for name in URL_SETTINGS:
+        if converted.get(name):
+            converted[name] = normalize_url(converted[name])
+    return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
+
+
+def as_text(value: Any) -> Any:
+    """A scalar as the command line would give it, so that `3` in a file and `3` typed in are the same setting."""
+    if isinstance(value, list | dict):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, dict[str, Any]]:
+    """The `--config` file and every flag that `argv` sets, as text. `--help` prints and exits."""
+    parser = build_parser(subcommand)
+    leading = [*itertools.takewhile(lambda word: not word.startswith("-"), argv)]
+    namespace, rest = parser.parse_known_args(argv[len(leading) :])
+    given, first = vars(namespace), positional(SUBCOMMANDS[subcommand])
+    unexpected = leading if first is None else [] if value_type(first) is tuple else leading[1:]
+    if unexpected:
+        raise UsageError(f"found {unexpected[0]!r}, expected a --flag. Type `{parser.prog} --help` for the flags.")
+    if leading and first is not None:
+        if first.name in given:
+            raise UsageError(f"found {leading[0]!r} and --{first.name} {given[first.name]}; give one of them.")
+        given[first.name] = leading if value_type(first) is tuple else leading[0]
+    return given.pop("config", None), given | pair_unknown_flags(rest)
+
+
+def positional(kind: type) -> dataclasses.Field | None:
+    """The setting that may come first without its flag."""
+    return next((f for f in dataclasses.fields(kind) if f.metadata["positional"]), None)
+
+
+def build_parser(subcommand: str) -> argparse.ArgumentParser:
+    """The parser behind `python -m trainer SUBCOMMAND`; it collects texts, `convert` gives them their types."""
+    kind, first = SUBCOMMANDS[subcommand], positional(SUBCOMMANDS[subcommand])
+    parser = _Parser(
+        prog=f"python -m trainer {subcommand}",
+        usage=" ".join(["%(prog)s", *([f"[{first.metadata['positional']}]"] if first else []), "[--flag value …]"]),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        epilog="Any other TrainingArguments flag of TRL works too." if kind is Train else None,
+    )
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings as YAML; the command line wins over it")
+    for f in dataclasses.fields(kind):
+        parser.add_argument(f"--{f.name}", **_flag(f))
+    return parser
+
+
+def _flag(f: dataclasses.Field) -> dict[str, Any]:
+    text = f.metadata["help"].replace("%", "%%")
+    shown = "" if f.metadata["secret"] or f.default is None else f" [{_abridged(f.default)}]"
+    flag: dict[str, Any] = {"help": text + shown.replace("%", "%%")}
+    if value_type(f) is bool:
+        return flag | {"nargs": "?", "const": "true", "metavar": "BOOL"}
+    if value_type(f) is tuple:
+        return flag | {"nargs": "+", "metavar": f.metadata["positional"].split()[0]}
+    choices = f.metadata["choices"]
+    return flag | {"metavar": "{" + ",".join(choices) + "}" if choices else value_type(f).__name__.upper()}
+
+
+def _abridged(value: Any) -> str:
+    text = repr(value) if value == "" else str(value)
+    return text if len(text) <= 40 else repr(text[:36]) + "…"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. Type `{self.prog} --help` for the flags.")
+
+
+def pair_unknown_flags(rest: list[str]) -> dict[str, Any]:
+    """`["--a", "1", "--b"]` as `{"a": "1", "b": "true"}`; several values of one flag become a list."""
+    pairs: dict[str, Any] = {}
+    key = None
+    for token in rest:
+        if token.startswith("--"):
+            key, _, value = token[2:].partition("=")
+            pairs[key] = [value] if value else []
+        elif key is None:
+            raise UsageError(
+                f"found the argument {token!r}, expected a --flag. Put a flag's name before its value, and what has "
+                "none before all flags."
+            )
+        else:
+            pairs[key].append(token)
+    return {key: "true" if not values else values[0] if len(values) == 1 else values for key, values in pairs.items()}
+
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file; keys are setting names."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"can't read the configuration file {path}: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds a {type(content).__name__}, expected `name: value` lines.")
+    return {str(key): value for key, value in content.items()}
+
+
+def from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings of `kind` given as `SDFT_NAME`; empty texts count as not given, as Compose passes unset ones."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    elsewhere = {f.name for other in SUBCOMMANDS.values() for f in dataclasses.fields(other)}
+    found = {}
+    for variable, text in environ.items():
+        key = variable.removeprefix(ENV_PREFIX).lower()
+        if not variable.startswith(ENV_PREFIX) or text == "":
+            continue
+        if key in known:
+            found[key] = text
+        elif key not in elsewhere:
+            raise unknown_key(key, f"environment variable {variable}", elsewhere)
+    return found
+
+
+def unknown_key(key: str, origin: str, known: Iterable[str]) -> UsageError:
+    """The error for a key that means nothing, with the nearest one that does."""
+    near = difflib.get_close_matches(key, list(known), n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "`python -m trainer SUBCOMMAND --help` lists the settings."
+    return UsageError(f"unknown setting {key!r} (from {origin}). {hint}")
+
+
+def value_type(f: dataclasses.Field) -> type:
+    """The type of a setting's value, without its `| None`; `tuple` for several texts."""
+    if isinstance(f.type, types.UnionType):
+        return next(t for t in typing.get_args(f.type) if t is not type(None))
+    return typing.cast(type, typing.get_origin(f.type) or f.type)
+
+
+def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
+    """`value`, a text or what YAML made of one, as the type of setting `f`."""
+    if value is None:
+        return f.default
+    wanted = value_type(f)
+    try:
+        result = AS_TYPE.get(wanted, partial(_as_number_or_text, wanted))(value)
+    except ValueError:
+        raise UsageError(f"{f.name}={value!r} (from {origin}): expected {_article(wanted)}.") from None
+    choices = f.metadata["choices"]
+    if choices and result not in choices:
+        raise UsageError(f"{f.name}={value!r} (from {origin}): expected one of {', '.join(choices)}.")
+    low, high = f.metadata["at_least"], f.metadata["at_most"]
+    if (low is not None and not result >= low) or (high is not None and not result <= high):
+        bounds = f"at least {low}" + ("" if high is None else f" and at most {high}")
+        raise UsageError(f"{f.name}={value!r} (from {origin}): expected {bounds}.")
+    return result
+
+
+def _as_bool(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError(value)
+    return words[str(value).lower()]
+
+
+def _as_texts(value: Any) -> tuple[str, ...]:
+    return tuple(_as_number_or_text(str, each) for each in (value if isinstance(value, list) else [value]))
+
+
+def _as_number_or_text(wanted: type, value: Any) -> Any:
+    if isinstance(value, list | dict | bool):
+        raise ValueError(value)
+    return wanted(value) if not (wanted is int and isinstance(value, float)) else wanted(str(value))
+
+
+AS_TYPE: dict[type, Callable[[Any], Any]] = {bool: _as_bool, tuple: _as_texts}
+
+
+def _article(wanted: type) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "texts"}
+    return names[wanted]
+
+
+def normalize_url(urls: str) -> str:
+    """`localhost:8000`, `http://localhost:8000/` and `http://localhost:8000/v1` all mean the same server.
+
+    Commas separate the servers of one teacher.
+    """
+    return ",".join(map(_normalized, filter(None, map(str.strip, urls.split(",")))))
+
+
+def _normalized(url: str) -> str:
+    with_scheme = url if "://" in url else f"http://{url}"
+    return with_scheme.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def show(resolved: Resolved) -> str:
+    """One line a setting: name, value, origin. Secrets are masked."""
+    rows = []
+    for f in dataclasses.fields(resolved.settings):
+        value = getattr(resolved.settings, f.name)
+        text = "***" if f.metadata["secret"] and value else _abridged(value)
+        rows.append((f.name, text, resolved.origins[f.name]))
+    rows += [(key, str(value), resolved.origins[key]) for key, value in resolved.extra.items()]
+    width = max(len(name) for name, _, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}  ({origin})" for name, value, origin in rows)

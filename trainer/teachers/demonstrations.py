@@ -1,0 +1,305 @@
+"""Demonstrations by the served teacher, for rows that are trained on; each is paid for once.
+
+`write_demonstrations` asks for all of them before training; a `DemonstrationFeed` asks while it goes on.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.dataset import Message, Row
+from trainer.data.prompts import check_template, with_demonstration
+from trainer.errors import TeacherError
+from trainer.run.journal import Journal
+from trainer.run.progress import Progress
+from trainer.settings.options import Train
+from trainer.teachers.preflight import client_for
+from trainer.teachers.served.batch import row_seed, run_bounded, run_until_stopped
+from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
+
+REFUSED = "refused"
+Request = Callable[[int], Future[str | None]]  # for the demonstration of a row; None where there is no usable one
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """A demonstration for each row, and where they come from.
+
+    Attributes:
+        texts: In the order of the rows; None for a row that has to be left out.
+        written: Rows that keep what the teacher wrote.
+        replaced: Rows whose written text is unusable and that fall back to their golden response.
+        dropped: Rows whose written text is unusable and that have no golden response.
+        reasons: How often each reason made a text unusable.
+    """
+
+    texts: list[str | None]
+    written: int
+    replaced: int
+    dropped: int
+    reasons: dict[str, int]
+
+    def summary(self) -> str:
+        why = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
+        return (
+            f"demonstrations: {self.written} written by the teacher, {self.replaced} replaced by the golden "
+            f"response, {self.dropped} dropped" + (f" ({why})" if why else "")
+        )
+
+
+class Demonstrator:
+    """Lets the served teacher answer rows' prompts, shown the golden response where a row has one.
+
+    A text is unusable if it is empty, was cut at `--max_completion_length`, takes other actions than the row's
+    `golden_answer`, or if the server refused the prompt. The golden response then takes its place; a row without one
+    has nothing to learn from.
+
+    Args:
+        rows: Each prompt is asked once, with a seed of its own from `settings.seed` and its position.
+        journal: Keeps the answers, so that an interrupted run doesn't ask for them again; see `open_journal`.
+        temperature: 0 is greedy.
+
+    Attributes:
+        answers: By row, of those asked so far; None where the server refused the prompt.
+    """
+
+    def __init__(
+        self, client: TeacherClient, rows: list[Row], settings: Train, journal: Journal, temperature: float = 0.0
+    ):
+        check_template(settings.teacher_prompt_template)
+        self.client = client
+        self.rows = rows
+        self.settings = settings
+        self.journal = journal
+        self.temperature = temperature
+        self.answers: dict[int, ChatAnswer | None] = {}
+        self._found_usable = False
+
+    async def text(self, number: int) -> str | None:
+        """The demonstration of a row; None where there is no usable one.
+
+        Raises:
+            TeacherError: the teacher is gone, or of the rows that were asked so far, as many as a step's, not one
+                has a usable answer.
+        """
+        known = self.journal.records.get(str(number))
+        answer = ChatAnswer(**known) if known else await self._ask(number)
+        if answer is not None and not known:
+            self.journal.add(str(number), dataclasses.asdict(answer))
+        self.answers[number] = answer
+        self._found_usable |= reason_to_reject(answer, self.rows[number]) is None
+        if not self._found_usable and len(self.answers) >= min(len(self.rows), self.settings.num_prompts_per_batch):
+            self.require_usable()
+        return usable_text(self.rows[number], answer)
+
+    def demonstrations(self) -> Demonstrations:
+        """Those of all rows that were answered so far, by earlier runs of the journal too."""
+        earlier = {int(key): ChatAnswer(**answer) for key, answer in [*self.journal.records.items()]}
+        answers = earlier | dict([*self.answers.items()])
+        return _choose([self.rows[number] for number in answers], list(answers.values()))
+
+    def require_usable(self) -> None:
+        """Raise TeacherError if the teacher wrote not one usable text so far."""
+        found = self.demonstrations()
+        if found.written == 0:
+            raise TeacherError(
+                f"the teacher wrote no usable demonstration for any of {len(found.texts)} rows ({found.reasons}). "
+                "Expected whole answers. Raise --max_completion_length, or try `python -m trainer check URL`."
+            )
+
+    async def _ask(self, number: int) -> ChatAnswer | None:
+        """The answer; None where the server refused the prompt."""
+        row, settings = self.rows[number], self.settings
+        try:
+            return await self.client.chat(
+                shown_prompt(row, settings.teacher_prompt_template),
+                max_tokens=settings.max_completion_length,
+                temperature=self.temperature,
+                seed=row_seed(settings.seed, number),
+                enable_thinking=settings.enable_thinking,
+            )
+        except RequestRefused as refusal:
+            tqdm.write(f"row {row.id}: {refusal}", file=sys.stderr)
+            return None
+
+
+def open_journal(path: str | Path, rows: list[Row], settings: Train, temperature: float = 0.0) -> Journal:
+    """The journal of the rows' demonstrations.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    return Journal(path, _decides(rows, settings, temperature))
+
+
+def write_demonstrations(
+    rows: list[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
+) -> Demonstrations:
+    """The demonstrations of all rows, in their order. Prints one line of counts.
+
+    Raises:
+        TeacherError: the teacher is gone, or not one row is left.
+        Stopped: SIGINT or SIGTERM; what was answered is in the journal.
+        UsageError: no teacher URL, a template without its places, an unwritable journal.
+    """
+    check_template(settings.teacher_prompt_template)
+    client = client_for(settings)
+    with open_journal(journal_path, rows, settings, temperature) as journal:
+        stopped = (
+            f"stopped while the teacher wrote demonstrations; {journal.path} keeps the finished ones, "
+            "the same command continues."
+        )
+        demonstrator = Demonstrator(client, rows, settings, journal, temperature)
+        answers = run_until_stopped(_ask_for_all(demonstrator), stopped)
+    demonstrator.require_usable()
+    demonstrations = _choose(rows, answers)
+    print(demonstrations.summary())
+    return demonstrations
+
+
+class DemonstrationFeed:
+    """Demonstrations while training goes on: those of coming steps are asked for ahead of their need.
+
+    To be used in one event loop.
+
+    Args:
+        ahead: Rows that are asked for, or answered, and not needed yet; at most so many are paid for in vain.
+        at_once: Requests in flight.
+    """
+
+    def __init__(self, demonstrator: Demonstrator, *, ahead: int, at_once: int):
+        self.demonstrator = demonstrator
+        self._order: list[int] = []
+        self._place: dict[int, int] = {}
+        self._ahead = ahead
+        self._slots = asyncio.Semaphore(at_once)
+        self._tasks: dict[int, asyncio.Task[str | None]] = {}
+
+    async def follow(self, order: Sequence[int]) -> None:
+        """Begin to ask for rows in the order in which training will need them; repetitions are left out."""
+        self._order = list(dict.fromkeys(order))
+        self._place = {number: place for place, number in enumerate(self._order)}
+        for number in self._order[: self._ahead]:
+            self._begin(number)
+
+    async def text(self, number: int) -> str | None:
+        """The demonstration of a row that is needed now; None where there is no usable one."""
+        begun = self._begin(number)
+        place = self._place.get(number, len(self._order))
+        for later in self._order[place + 1 : place + 1 + self._ahead]:
+            self._begin(later)
+        return await asyncio.shield(begun)
+
+    def _begin(self, number: int) -> asyncio.Task[str | None]:
+        if number not in self._tasks:
+            self._tasks[number] = asyncio.create_task(self._ask(number))
+            self._tasks[number].add_done_callback(lambda task: self._forget_failed(number, task))
+        return self._tasks[number]
+
+    async def _ask(self, number: int) -> str | None:
+        async with self._slots:
+            return await self.demonstrator.text(number)
+
+    def _forget_failed(self, number: int, task: asyncio.Task[str | None]) -> None:
+        """A row whose request failed ahead of its need is asked for again when it is needed."""
+        if task.cancelled() or task.exception() is not None:
+            self._tasks.pop(number, None)
+
+
+@contextmanager
+def open_feed(client: TeacherClient, rows: list[Row], settings: Train, journal: Path) -> Iterator[DemonstrationFeed]:
+    """A feed with its journal: two steps ahead, and as far as keeps the client busy."""
+    with open_journal(journal, rows, settings) as kept:
+        at_once = settings.vllm_server_max_concurrency
+        ahead = 2 * settings.num_prompts_per_batch + at_once
+        if settings.objective == "served":  # rollouts are to be scored meanwhile
+            at_once = max(1, at_once // 2)
+        yield DemonstrationFeed(Demonstrator(client, rows, settings, kept), ahead=ahead, at_once=at_once)
+
+
+def answered(texts: Sequence[str | None]) -> Request:
+    """Demonstrations that are all known."""
+
+    def request(number: int) -> Future[str | None]:
+        future: Future[str | None] = Future()
+        future.set_result(texts[number])
+        return future
+
+    return request
+
+
+def _decides(rows: list[Row], settings: Train, temperature: float) -> dict[str, Any]:
+    texts = [(row.prompt, row.golden_response) for row in rows]
+    return {
+        "rows": hashlib.sha256(repr(texts).encode()).hexdigest(),
+        "model": settings.vllm_server_model,
+        "teacher_prompt_template": settings.teacher_prompt_template,
+        "max_completion_length": settings.max_completion_length,
+        "enable_thinking": settings.enable_thinking,
+        "seed": settings.seed,
+        "temperature": temperature,
+    }
+
+
+async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
+    """Each row's answer; None where the server refused the prompt."""
+    rows, at_once = len(demonstrator.rows), demonstrator.settings.vllm_server_max_concurrency
+    async with demonstrator.client:
+        with Progress(rows, "demonstrations") as progress:
+
+            async def ask(number: int) -> None:
+                await demonstrator.text(number)
+                progress.advance()
+
+            await run_bounded(ask, range(rows), lambda: at_once)
+    return [demonstrator.answers[number] for number in range(rows)]
+
+
+def shown_prompt(row: Row, template: str) -> list[Message]:
+    """The row's prompt, with its golden response as demonstration where it has one."""
+    if row.golden_response is None:
+        return row.prompt
+    return with_demonstration(row.prompt, row.golden_response, template)
+
+
+def usable_text(row: Row, answer: ChatAnswer | None) -> str | None:
+    """The answer's text, or where it is unusable the row's golden response, if there is one."""
+    if answer is None or reason_to_reject(answer, row) is not None:
+        return row.golden_response
+    return answer.text.strip()
+
+
+def _choose(rows: list[Row], answers: list[ChatAnswer | None]) -> Demonstrations:
+    texts, reasons, replaced = [], {}, 0
+    for row, answer in zip(rows, answers, strict=True):
+        texts.append(usable_text(row, answer))
+        if reason := reason_to_reject(answer, row):
+            reasons[reason] = reasons.get(reason, 0) + 1
+            replaced += row.golden_response is not None
+    dropped = texts.count(None)
+    return Demonstrations(texts, len(rows) - replaced - dropped, replaced, dropped, reasons)
+
+
+def reason_to_reject(answer: ChatAnswer | None, row: Row) -> str | None:
+    """Why an answer to `row` must not be learnt from; None for a good one, and `answer` None for a refused prompt."""
+    if answer is None:
+        return REFUSED
+    if answer.finish_reason == "length":
+        return "truncated"
+    if not answer.text.strip():
+        return "empty"
+    if row.golden_answer is not None:
+        found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+        if not (same_sequence(found, golden) and same_inputs(found, golden)):
+            return "contradicting golden_answer"
+    return None

@@ -1,0 +1,1 @@
+"""The served teacher: the only room that speaks HTTP."""

@@ -1,0 +1,247 @@
+"""Puts the trainer of each objective together: student, encoded rows, and whoever teaches."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from trainer.data.dataset import Row
+from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, report_cuts
+from trainer.errors import UsageError
+from trainer.models.student import end_token_ids
+from trainer.run.directory import RunDirectory
+from trainer.settings.options import Train
+from trainer.teachers.demonstrations import (
+    DemonstrationFeed,
+    Demonstrations,
+    Request,
+    answered,
+    open_feed,
+    write_demonstrations,
+)
+from trainer.teachers.preflight import TeacherIdentity, client_for
+from trainer.teachers.served.background import Line, open_line
+from trainer.teachers.served.client import TeacherClient
+from trainer.training.arguments import DISTILLING
+from trainer.training.callbacks import EventFiles, StepRecorder
+from trainer.training.inputs import Inputs, require_a_step
+from trainer.training.loop import DistillationTrainer, SupervisedTrainer
+from trainer.training.microbatches import fitting_limit
+from trainer.training.rollout import choose_engine
+from trainer.training.self_distillation import SelfDistillationTrainer
+from trainer.training.served_distillation import ServedDistillationTrainer
+from trainer.training.teacher_setup import TeacherSetup
+
+JOURNAL = "demonstrations.jsonl"
+AnyTrainer = DistillationTrainer | SupervisedTrainer
+
+
+@dataclass
+class Assembly:
+    """The trainer of a run, as its settings say.
+
+    Args:
+        teacher: The served teacher that takes part, if one does; `trainer` adds how it scores.
+        stage: Announces and measures a stage of the run.
+        resources: What training needs is entered there: the line to the teacher, the journal.
+
+    Attributes:
+        feed: The demonstrations that come while the trainer trains, if they do.
+        written: The demonstrations that were written before, if they were.
+        asked: The client of the served teacher that is asked while the trainer trains, if one is.
+    """
+
+    settings: Train
+    inputs: Inputs
+    directory: RunDirectory
+    callbacks: Sequence[TrainerCallback]
+    teacher: TeacherIdentity | None
+    stage: Callable[[str], AbstractContextManager[None]]
+    resources: ExitStack
+    feed: DemonstrationFeed | None = None
+    written: Demonstrations | None = None
+    asked: TeacherClient | None = None
+
+    def report(self, trainer: AnyTrainer) -> None:
+        """Say what is known only after training: what became of the demonstrations that came meanwhile."""
+        if self.feed is not None:
+            self.feed.demonstrator.require_usable()
+            self.written = self.feed.demonstrator.demonstrations()
+            print(self.written.summary())
+        cut = "demonstrations lost their end, to fit what the teacher reads"
+        if isinstance(trainer, ServedDistillationTrainer):
+            report_cuts(cut, trainer.teacher.prompts.cuts, len(self.inputs.train_rows))
+        elif isinstance(trainer, SelfDistillationTrainer) and self.feed is not None:
+            report_cuts(cut, trainer.contexts.cuts, len(self.inputs.train_rows))
+
+    def trainer(self, student: PreTrainedModel) -> AnyTrainer:
+        """The trainer, ready to train.
+
+        Raises:
+            TeacherError: the served teacher is gone or unfit.
+            UsageError: settings that don't go together.
+            Stopped: a signal asked to stop.
+        """
+        if self.settings.objective not in DISTILLING:
+            return self._supervised(student)
+        line = self.resources.enter_context(open_line(client_for(self.settings))) if self.teacher is not None else None
+        request = self._demonstrations(line)
+        if self.settings.objective == "served":
+            assert line is not None
+            trainer = self._served(student, line, request)
+        else:
+            trainer = self._self_distillation(student, request)
+        if line is not None and self.feed is not None:
+            line.background.submit(self.feed.follow(order_of_rows(trainer)))
+        return trainer
+
+    def _demonstrations(self, line: Line | None) -> Request:
+        """How to ask for a row's demonstration: all are known, or they come while training goes on."""
+        settings, rows = self.settings, self.inputs.train_rows
+        ahead = not settings.no_overlap and settings.rollouts == "student"
+        if line is None or settings.demonstrations == "golden" or not ahead:
+            return answered(self._texts())
+        self.asked = line.client
+        feed = self.feed = self.resources.enter_context(open_feed(line.client, rows, settings, self._journal))
+        return lambda number: line.background.submit(feed.text(number))
+
+    def _texts(self) -> list[str | None]:
+        """Each training row's demonstration; None where there is none."""
+        if self.settings.demonstrations == "golden":
+            return [row.golden_response for row in self.inputs.train_rows]
+        with self.stage("demonstrations"):
+            self.written = write_demonstrations(self.inputs.train_rows, self.settings, self._journal)
+        return self.written.texts
+
+    @property
+    def _journal(self) -> Path:
+        return self.directory.path / JOURNAL
+
+    def _supervised(self, student: PreTrainedModel) -> SupervisedTrainer:
+        """The trainer of `sft` and `seqkd` over rows that have a target."""
+        pairs = zip(self.inputs.train_rows, self._texts(), strict=True)
+        targets = [(row, text) for row, text in pairs if text is not None]
+        return self._make(SupervisedTrainer, student, supervised_rows(self.inputs.encoder, targets))
+
+    def _self_distillation(self, student: PreTrainedModel, request: Request) -> SelfDistillationTrainer:
+        """The trainer of `sdft`."""
+        encoder, rows = self.inputs.encoder, self.inputs.train_rows
+        contexts, numbers = DemonstratedPrompts(encoder, rows, request), list(range(len(rows)))
+        if self.feed is None:
+            found = [contexts.ids(number) for number in numbers]
+            cut = "demonstrations lost their end to --max_completion_length or the context"
+            report_cuts(cut, contexts.cuts, len(rows))
+            if self.settings.rollouts == "teacher":  # it can't answer a prompt that it was not shown
+                numbers = [number for number in numbers if found[number] is not None]
+        dataset = student_rows(encoder, rows, numbers)
+        return self._make(SelfDistillationTrainer, student, dataset, contexts=contexts, **self._distilling(student))
+
+    def _served(self, student: PreTrainedModel, line: Line, request: Request) -> ServedDistillationTrainer:
+        """The trainer of `served`."""
+        assert self.teacher is not None
+        self.asked = line.client
+        settings, encoder, rows = self.settings, self.inputs.encoder, self.inputs.train_rows
+        ends = end_token_ids(student, encoder.tokenizer)
+        with self.stage("teacher"):
+            setup = TeacherSetup(line, settings, self.teacher, rows, encoder.tokenizer, ends, request)
+            teacher, self.teacher = setup.open(self.directory)
+        return self._make(
+            ServedDistillationTrainer,
+            student,
+            student_rows(encoder, rows, range(len(rows))),
+            teacher=teacher,
+            credit=settings.byte_credit,
+            clip=settings.advantage_clip,
+            anchor=settings.byte_anchor if teacher.route.name == "byte" else 0.0,
+            overlap=not settings.no_overlap,
+            **self._distilling(student),
+        )
+
+    def _make(self, kind: Any, student: PreTrainedModel, dataset: Dataset, **options: Any) -> Any:
+        """A trainer of the kind over encoded rows."""
+        arguments = self.inputs.arguments
+        require_a_step(len(dataset), arguments)
+        sequences = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+        recorder = self.resources.enter_context(StepRecorder(self.directory, sequences, self.asked))
+        try:
+            trainer = kind(
+                model=student,
+                args=arguments,
+                train_dataset=dataset,
+                processing_class=self.inputs.encoder.tokenizer,
+                callbacks=[recorder, *self.callbacks],
+                peft_config=lora_config(self.settings) if self.settings.use_peft else None,
+                **options,
+            )
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"TRL can't begin with these settings: {error}") from error
+        trainer.remove_callback(PrinterCallback)
+        if trainer.pop_callback(TensorBoardCallback):
+            trainer.add_callback(EventFiles(self.directory.path / "tensorboard"))
+        return trainer
+
+    def _distilling(self, student: PreTrainedModel) -> dict[str, Any]:
+        """What every trainer with rollouts takes beyond TRL's arguments."""
+        device, checkpointing = self.inputs.arguments.device, bool(self.inputs.arguments.gradient_checkpointing)
+        return {
+            "run_directory": self.directory,
+            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing),
+            "normalization": self.settings.loss_normalization,
+            "engine": choose_engine(self.settings.rollout_engine, student, device, self._longest_rollouts()),
+        }
+
+    def _longest_rollouts(self) -> int:
+        """The most tokens that the rollouts of a step on one device may have together, prompts included."""
+        longest = self.settings.max_prompt_length + self.settings.max_completion_length
+        return self.inputs.arguments.per_device_train_batch_size * longest
+
+
+def student_rows(encoder: PromptEncoder, rows: Sequence[Row], numbers: Sequence[int]) -> Dataset:
+    """Rows for objectives with rollouts: the prompt as the student reads it, and the number of its row."""
+    prompts = [encoder.student_prompt(rows[number]) for number in numbers]
+    report_cuts("prompts lost their beginning to --max_prompt_length", sum(p.was_cut for p in prompts), len(prompts))
+    return Dataset.from_dict({"prompt": [prompt.ids for prompt in prompts], "row": list(numbers)})
+
+
+def order_of_rows(trainer: DistillationTrainer) -> list[int]:
+    """Numbers of the rows in the order in which the first epoch uses them; the others behind."""
+    numbers: list[int] = trainer.train_dataset["row"]  # pyright: ignore
+    sampler = trainer._get_train_sampler()
+    sampler.set_epoch(0)
+    return [*(numbers[place] for place in sampler), *numbers]
+
+
+def supervised_rows(encoder: PromptEncoder, demonstrated: list[tuple[Row, str]]) -> Dataset:
+    """Rows for `sft` and `seqkd`: prompt and target, with the loss on the target and its end-of-turn token."""
+    prompts = [encoder.student_prompt(row) for row, _ in demonstrated]
+    targets = [encoder.target(text) for _, text in demonstrated]
+    for what, some in (
+        ("prompts lost their beginning to --max_prompt_length", prompts),
+        ("targets lost their end to --max_completion_length", targets),
+    ):
+        report_cuts(what, sum(text.was_cut for text in some), len(some))
+    pairs = list(zip(prompts, targets, strict=True))
+    return Dataset.from_dict(
+        {
+            "input_ids": [prompt.ids + target.ids for prompt, target in pairs],
+            "labels": [[-100] * len(prompt.ids) + target.ids for prompt, target in pairs],
+        }
+    )
+
+
+def lora_config(settings: Train) -> LoraConfig:
+    """The adapters of `--use_peft`."""
+    names = settings.lora_target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=names if names == "all-linear" else [name.strip() for name in names.split(",")],
+    )

@@ -1,0 +1,132 @@
+"""What a training run is made of before anything expensive happens: settings that are settled, data, arguments."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trl import SFTConfig
+from trl.experimental.sdft import SDFTConfig
+
+from trainer.data.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_eval_files, load_rows
+from trainer.data.prompts import PromptEncoder
+from trainer.errors import UsageError
+from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
+from trainer.settings.options import Train
+from trainer.settings.resolve import Resolved
+from trainer.training.arguments import microbatch_limit, prompts_per_step, training_arguments
+from trainer.training.microbatches import MicrobatchLimit
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run reads from this machine, checked before anything expensive.
+
+    Attributes:
+        eval_rows: "new_skill" and "prior_skills", each where a file was given.
+        limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
+    """
+
+    train_rows: list[Row]
+    eval_rows: dict[str, list[Row]]
+    encoder: PromptEncoder
+    arguments: SDFTConfig | SFTConfig
+    limit: MicrobatchLimit | None
+
+
+def settle(settings: Train) -> Train:
+    """`settings` with everything decided that they leave open: the data files, and who demonstrates.
+
+    Raises:
+        UsageError: no data, or none to score at `--eval_steps`; objective and `--demonstrations` contradict each other;
+            no teacher to ask.
+    """
+    own_data, usual = settings.train_data_path, Path(DEFAULT_EVAL_DATA)
+    eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
+    if settings.eval_steps is not None and eval_data is None:
+        raise UsageError("--eval_steps needs rows to score. Pass --eval_data_path FILE, or leave it out.")
+    return dataclasses.replace(
+        settings,
+        train_data_path=own_data or default_train_data(),
+        eval_data_path=eval_data,
+        demonstrations=who_demonstrates(settings),
+    )
+
+
+def who_demonstrates(settings: Train) -> str:
+    """`golden` or `teacher`, the writer of the demonstrations (for `seqkd` and `sft`: of the targets)."""
+    fixed = {"seqkd": "teacher", "sft": "golden"}.get(settings.objective)
+    chosen = settings.demonstrations
+    if fixed is not None and chosen not in ("auto", fixed):
+        raise UsageError(
+            f"--objective {settings.objective} learns from {fixed} texts, and --demonstrations is {chosen}. "
+            "Leave one of them out."
+        )
+    if chosen == "auto":
+        writes = settings.vllm_server_base_url and settings.objective == "sdft"
+        chosen = fixed or ("teacher" if writes else "golden")
+    needs_url = chosen == "teacher" or settings.objective == "served"
+    if needs_url and settings.vllm_server_base_url is None:
+        what = "demonstrations by the teacher" if chosen == "teacher" else "scores of the served teacher"
+        raise UsageError(
+            f"--objective {settings.objective} with {what} needs its URL: `train http://localhost:8000 …`."
+        )
+    if chosen == "teacher" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "found several processes, and the teacher's demonstrations are written by one. Write them first, e.g. "
+            "`python -m trainer generate --prompts FILE`, and train with --demonstrations golden."
+        )
+    return chosen
+
+
+def read_inputs(resolved: Resolved) -> Inputs:
+    """Data, tokenizer and training arguments, each checked."""
+    settings: Train = resolved.settings
+    window = context_window(settings)
+    if is_adapter(settings.model_name_or_path):
+        raise UsageError(
+            f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
+            "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
+        )
+    # A served teacher also scores without a demonstration.
+    needs_golden = settings.demonstrations == "golden" and settings.objective != "served"
+    train_rows = load_rows(
+        settings.train_data_path or "", needs_golden=needs_golden, skip_bad_rows=settings.skip_bad_rows
+    )
+    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    if settings.objective == "sdft":
+        for row in train_rows:
+            encoder.check_room(row)
+    warn_of_no_floor(resolved)
+    arguments = training_arguments(resolved)
+    require_a_step(len(train_rows), arguments)
+    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
+
+
+def warn_of_no_floor(resolved: Resolved) -> None:
+    """Say when `--max_forgetting` was given and can't take effect."""
+    settings: Train = resolved.settings
+    missing = {"--eval_steps N": settings.eval_steps, "--prior_data_path FILE": settings.prior_data_path}
+    absent = [flag for flag, value in missing.items() if value is None]
+    if absent and resolved.origins.get("max_forgetting", "default") != "default":
+        print(f"warning: --max_forgetting has no effect without {' and '.join(absent)}")
+
+
+def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
+    """Raise UsageError unless there are rows for one optimizer step."""
+    needed = prompts_per_step(arguments)
+    if rows < needed:
+        raise UsageError(
+            f"there are {rows} rows to train on, fewer than the {needed} of one step. "
+            f"Pass --num_prompts_per_batch {max(rows, 1)} or less, or more data."
+        )
+
+
+def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
+    """The rows to score before and after, by what they measure."""
+    return load_eval_files(
+        settings.eval_data_path,
+        settings.prior_data_path,
+        at_most=settings.max_eval_samples,
+        skip_bad_rows=settings.skip_bad_rows,
+    )

@@ -1,0 +1,104 @@
+"""Regrouping a step's rollouts into micro-batches that pay for little padding.
+
+The loss and its gradient do not depend on the grouping: every token has its weight before the split.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
+BYTES_PER_PARAMETER = 24  # in float32 weights, gradient, two moments and the teacher; bfloat16 copies for autocast
+SMALLEST, LARGEST = 2**11, 2**14  # tokens; a larger micro-batch gains no more speed
+OVERHEAD = 512  # tokens whose work is about that of one more micro-batch: starting kernels, the embedding's gradient
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True)
+class MicrobatchLimit:
+    """What bounds a micro-batch: its tokens, padding included, or its number of sequences.
+
+    A sequence that is longer than `max_tokens` is a micro-batch of its own.
+    """
+
+    max_tokens: int | None = None
+    max_sequences: int | None = None
+
+    def admits(self, sequences: int, longest: int) -> bool:
+        """Whether so many sequences, padded to the longest, may go together."""
+        within_tokens = self.max_tokens is None or sequences * longest <= self.max_tokens
+        return within_tokens and (self.max_sequences is None or sequences <= self.max_sequences)
+
+
+def group_by_length(lengths: Sequence[int], limit: MicrobatchLimit) -> list[list[int]]:
+    """Indices of sequences in groups of similar length, the longest first.
+
+    Of all ways to cut the sorted sequences into groups within the limit it is the one that computes the fewest
+    tokens, padding included, where a micro-batch itself counts as `OVERHEAD` tokens. The longest go first so that
+    memory that does not suffice shows at once. The grouping is a function of its arguments alone.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    cost, begin = [0.0], [0]  # of the best grouping of the first sequences, and where its last group begins
+    for end in range(1, len(order) + 1):
+        starts = [start for start in range(end) if end - start == 1 or limit.admits(end - start, lengths[order[start]])]
+        costs = [cost[start] + lengths[order[start]] * (end - start) + OVERHEAD for start in starts]
+        cost.append(min(costs))
+        begin.append(starts[costs.index(cost[-1])])
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[begin[end] : end])
+        end = begin[end]
+    return groups[::-1]
+
+
+def token_weights(counts: Sequence[int], normalization: str, tokens_of_the_step: float) -> list[float]:
+    """The share in the loss of each token of each sequence.
+
+    Args:
+        counts: Tokens in the loss of each sequence; a sequence of none still counts as a sequence, as in TRL.
+        normalization: `sequence`: mean over sequences of the mean over their tokens, as published. `token`: mean
+            over all tokens.
+        tokens_of_the_step: Sum of all counts; with several processes the mean of their sums.
+    """
+    if normalization == "token":
+        return [1 / max(tokens_of_the_step, 1)] * len(counts)
+    return [1 / (len(counts) * max(count, 1)) for count in counts]
+
+
+def fitting_limit(model: PreTrainedModel, device: torch.device, checkpointing: bool) -> MicrobatchLimit:
+    """A limit in tokens from the sizes of the model and of the device's memory; printed with its reason.
+
+    It rests on the whole memory, not on what happens to be free, so that a resumed run regroups in the same way.
+
+    Args:
+        checkpointing: Whether layers are computed again in the backward pass.
+    """
+    memory, per_token = device_memory(device), activation_bytes(model.config.get_text_config(), checkpointing)
+    room = MEMORY_SHARE * (memory - BYTES_PER_PARAMETER * model.num_parameters())
+    tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
+    print(
+        f"max_tokens_per_microbatch: {tokens} (auto: {device.type} has {memory / 2**30:.0f} GiB, "
+        f"a token takes about {per_token / 2**20:.2g} MiB; at most {LARGEST})"
+    )
+    return MicrobatchLimit(max_tokens=tokens)
+
+
+def activation_bytes(config: PreTrainedConfig, checkpointing: bool) -> int:
+    """An estimate, on the safe side, of what one token of a micro-batch holds until its backward pass."""
+    width = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    layer = 4 * (12 * width + 4 * inner)
+    return layer + 4 * width * config.num_hidden_layers if checkpointing else layer * config.num_hidden_layers
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory, or of the machine's, or of the container's where that is less."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
+    return min(machine, int(limit)) if limit.isdecimal() else machine

@@ -1,0 +1,353 @@
+"""The student answers: what a rollout is, and the engine that samples it.
+
+Every engine samples from the same law: the student's softmax at the given temperature, ended by an end-of-turn
+token or `max_completion_length`.
+"""
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedConfig, StoppingCriteria
+from trl.models.utils import unwrap_model_for_generation
+
+from trainer.errors import TrainerError, UsageError
+from trainer.models.hidden_states import transformer_of
+from trainer.run.checkpoint import RandomState
+from trainer.training.microbatches import device_memory
+
+CACHE_SHARE = 0.25  # of the device's memory, for keys and values of rollouts that are sampled together
+PAGE = 32  # tokens of a page of the continuous engine's cache
+PREFILL = 1024  # tokens that the continuous engine reads at once; its attention mask grows with them
+
+
+@dataclass
+class Rollout:
+    """One sampled completion with what the student read before it; all token ids.
+
+    Attributes:
+        row: Number of the row that it answers.
+        prompt_ids: The prompt as the student reads it.
+        completion_ids: The sampled tokens, the end-of-turn token included where it was reached.
+        logps: Log-probability that each token was sampled with, where the weights that are trained may give it
+            another by now; None where they give the same, up to the rounding of a bfloat16 copy.
+    """
+
+    row: int
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    logps: list[float] | None = None
+
+
+def wants_vllm(asked: str) -> bool:
+    """Whether `--rollout_engine` means vLLM, which has to be known before TRL builds its trainer.
+
+    Raises:
+        UsageError: it was asked for by name, and is not installed here or has no GPU.
+    """
+    usable = importlib.util.find_spec("vllm") is not None and torch.cuda.is_available()
+    if asked == "vllm" and not usable:
+        raise UsageError(
+            "--rollout_engine vllm needs the package vllm in the trainer's environment and a GPU; found "
+            f"{'a GPU' if torch.cuda.is_available() else 'no GPU'} and "
+            f"{'vllm' if importlib.util.find_spec('vllm') else 'no vllm'}. Use --rollout_engine generate."
+        )
+    return asked == "vllm" or (asked == "auto" and usable)
+
+
+def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tokens: int) -> str:
+    """The engine that `--rollout_engine` means; `auto` prints its reason.
+
+    Without flash attention continuous batching attends, masked, to the cache of all rollouts. On a CPU that is
+    worth it where it is cheaper than the weights: rollouts that have ended then cost nothing.
+
+    Args:
+        cached_tokens: The most tokens that all rollouts of a step may have together, prompts included.
+    """
+    if asked != "auto":
+        return asked
+    if wants_vllm(asked):
+        chosen, reason = "vllm", "it is installed, and there is a GPU"
+    elif device.type == "cuda":
+        chosen, reason = "generate", "compiled decoding on a GPU; no vllm installed"
+    else:
+        parameters = transformer_of(model).num_parameters()
+        attention = 4 * cached_tokens * attention_width(transformer_of(model).config)
+        chosen = "continuous" if attention < parameters else "generate"
+        reason = f"on a CPU, {attention / parameters:.2g} times the weights' work to attend to all rollouts at once"
+    print(f"rollout_engine: {chosen} (auto: {reason})")
+    return chosen
+
+
+def attention_width(config: PreTrainedConfig) -> int:
+    """Query features of all layers."""
+    text = config.get_text_config()
+    width = (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) * text.num_attention_heads
+    return width * text.num_hidden_layers
+
+
+class Sampler:
+    """Samples the rollouts of a step.
+
+    Args:
+        trainer: TRL's SDFT trainer, which has the model, the sampling settings and, where wanted, vLLM.
+        engine: `generate`, `continuous` or `vllm`.
+        longest: Tokens of the longest prompt that is answered.
+        asked: What of a row is answered; its prompt unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        engine: str,
+        longest: int,
+        asked: Callable[[dict[str, Any]], list[int]] = lambda row: row["prompt"],
+    ):
+        self.trainer = trainer
+        self.engine = engine
+        self.asked = asked
+        self.longest = longest + trainer.max_completion_length
+        cuda = trainer.args.device.type == "cuda"
+        # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
+        # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
+        self.copy = HalfCopy(self._student()) if cuda and trainer.args.bf16 and engine != "vllm" else None
+        if cuda and engine == "generate":
+            self._compile_decoding()
+
+    def sample(
+        self, rows: list[dict[str, Any]], tell: Callable[[int, list[int]], object] | None = None
+    ) -> list[Rollout]:
+        """One rollout for each row, in their order.
+
+        Args:
+            rows: Each with `row` (its number) and `prompt`.
+            tell: Called with the row's number and the completion as soon as one is whole, others still being sampled.
+        """
+        numbers, asked = [row["row"] for row in rows], [self.asked(row) for row in rows]
+        logps: list[list[float] | None] = [None] * len(rows)
+        if self.engine != "vllm":
+            completions = self._ask_model(asked, numbers, tell)
+        else:
+            completions, seen = self._ask_vllm(asked)
+            if not self.trainer.generate_from_teacher:  # else from another law on purpose: nothing to correct for
+                logps = [*seen]
+        prompts = [row["prompt"] for row in rows]
+        return [Rollout(*rollout) for rollout in zip(numbers, prompts, completions, logps, strict=True)]
+
+    def _student(self) -> nn.Module:
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
+    def _compile_decoding(self) -> None:
+        """A cache of one size for all steps, so that decoding is compiled once."""
+        source = transformer_of(self.copy.model if self.copy else self._student())
+        source._previous_max_cache_length = self.longest
+        config = self.trainer.generation_config
+        config.cache_implementation, config.disable_compile = "static", False
+
+    def _ask_vllm(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
+        trainer = self.trainer
+        trainer.vllm_generation.logprobs = 0  # of the sampled token, and of no other
+        if trainer.state.global_step != trainer._last_loaded_step:
+            trainer.vllm_generation.sync_weights()
+            trainer._last_loaded_step = trainer.state.global_step
+        _, completions, logps, _ = trainer.vllm_generation.generate(
+            prompts=prompts, images=None, num_generations=trainer.num_generations
+        )
+        return completions, [[token[0] for token in row] for row in logps]
+
+    def _ask_model(
+        self, prompts: list[list[int]], numbers: list[int], tell: Callable[[int, list[int]], object] | None
+    ) -> list[list[int]]:
+        trainer, completions = self.trainer, []
+        source = self._student() if self.copy is None else self.copy.refreshed(self._student())
+        ask = continuous if self.engine == "continuous" else generate
+        with (
+            unwrap_model_for_generation(
+                source, trainer.accelerator, generation_kwargs=trainer.generation_kwargs
+            ) as model,
+            evaluating(model),
+            torch.no_grad(),
+        ):
+            for part in self._parts(len(prompts)):
+                told = partial(_tell_of, tell, numbers[part]) if tell else None
+                completions += ask(model, prompts[part], trainer.generation_config, told)
+        return completions
+
+    def _parts(self, count: int) -> list[slice]:
+        """So many prompts in equal parts whose caches fit the memory; one part wherever it does."""
+        token = cache_bytes(transformer_of(self._student()).config, 2 if self.copy else 4)
+        room = CACHE_SHARE * device_memory(self.trainer.args.device) / (self.longest * token)
+        size = -(-count // -(-count // max(1, int(room))))
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _tell_of(tell: Callable[[int, list[int]], object], numbers: list[int], index: int, completion: list[int]) -> None:
+    tell(numbers[index], completion)
+
+
+class HalfCopy:
+    """A bfloat16 copy of the student to sample from, brought up to date for every step."""
+
+    def __init__(self, student: nn.Module):
+        self.model = copy.deepcopy(student).requires_grad_(False).eval()
+        for weight in self.model.parameters():
+            weight.data = weight.data.to(torch.bfloat16)  # buffers stay: rotary frequencies must not be rounded
+
+    @torch.no_grad()
+    def refreshed(self, student: nn.Module) -> nn.Module:
+        """The copy with the student's present weights."""
+        source = dict(student.named_parameters())
+        for name, weight in self.model.named_parameters():
+            weight.copy_(source[name])
+        return self.model
+
+
+def cache_bytes(config: PreTrainedConfig, element: int) -> int:
+    """Keys and values of one token."""
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    return 2 * text.num_hidden_layers * heads * head * element
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def generate(
+    model: Any,
+    prompts: list[list[int]],
+    config: GenerationConfig,
+    tell: Callable[[int, list[int]], object] | None = None,
+) -> list[list[int]]:
+    """Completions by transformers' `generate`: one batch, padded on the left, until its last row ends.
+
+    Args:
+        tell: Called with index and completion of a row when it ends before the others.
+    """
+    device, padding = model.device, int(config.pad_token_id or 0)
+    width = max(map(len, prompts))
+    ids_BT = torch.tensor([[padding] * (width - len(ids)) + ids for ids in prompts], device=device)
+    mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+    watch: Any = [EndWatch(width, config, tell)] if tell else None
+    output_BT = model.generate(
+        input_ids=ids_BT, attention_mask=mask_BT, generation_config=config, stopping_criteria=watch
+    )
+    return [until_end(row, config) for row in output_BT[:, width:].cpu()]
+
+
+class EndWatch(StoppingCriteria):
+    """Tells of each row when it has ended, and stops nothing."""
+
+    def __init__(self, width: int, config: GenerationConfig, tell: Callable[[int, list[int]], object]):
+        self.width = width
+        self.ends = torch.tensor(config.eos_token_id)
+        self.tell = tell
+        self.told: set[int] = set()
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        ended_B = torch.isin(input_ids[:, -1], self.ends.to(input_ids.device))
+        for index in ended_B.nonzero().flatten().tolist():
+            if index not in self.told:  # the padding behind an end may be an end-of-turn token too
+                self.told.add(index)
+                self.tell(index, input_ids[index, self.width :].tolist())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def until_end(row_T: Tensor, config: GenerationConfig) -> list[int]:
+    """A row up to its first end-of-turn token, which is part of it."""
+    ends = torch.isin(row_T, torch.tensor(config.eos_token_id)).nonzero()
+    return row_T[: int(ends[0]) + 1 if len(ends) else len(row_T)].tolist()
+
+
+def continuous(
+    model: Any,
+    prompts: list[list[int]],
+    config: GenerationConfig,
+    tell: Callable[[int, list[int]], object] | None = None,
+) -> list[list[int]]:
+    """Completions by transformers' continuous batching.
+
+    A rollout that ends makes room at once. The engine seeds the global random generator itself; here the seed is
+    drawn from it, and the generator continues where that draw left it.
+
+    Args:
+        tell: Called with index and completion of each as soon as it ends.
+
+    Raises:
+        TrainerError: the engine failed on a request.
+    """
+    seed = int(torch.randint(2**31, ()))
+    random_state, manager, done = RandomState(), None, {}
+    try:
+        manager = transformer_of(model).init_continuous_batching(
+            generation_config=for_continuous(config),
+            continuous_batching_config=cache_for(prompts, int(config.max_new_tokens or 0), seed),
+        )
+        # Everything is queued before the start: which rollouts share a batch must not depend on timing.
+        names = [manager.add_request(ids, request_id=f"rollout{i}") for i, ids in enumerate(prompts)]
+        manager.start()
+        while len(done) < len(names):
+            result = manager.get_result(timeout=1)
+            if result is None and not manager.is_running():
+                raise TrainerError("continuous batching stopped; try --rollout_engine generate.")
+            if result is not None and result.error:
+                raise TrainerError(f"continuous batching failed: {result.error}; try --rollout_engine generate.")
+            if result is not None and result.is_finished():
+                done[result.request_id] = result
+                if tell is not None:
+                    tell(names.index(result.request_id), result.generated_tokens)
+    finally:
+        if manager is not None:
+            manager.stop(block=True, hard_stop=len(done) < len(prompts))
+            manager.destroy()
+        random_state.restore()
+    return [done[name].generated_tokens for name in names]
+
+
+def for_continuous(config: GenerationConfig) -> GenerationConfig:
+    """The sampling settings without processors that do nothing and that the engine warns of.
+
+    Raises:
+        UsageError: a setting that the engine would drop.
+    """
+    if config.repetition_penalty not in (None, 1.0):
+        raise UsageError(
+            f"continuous batching has no repetition penalty, found {config.repetition_penalty}. "
+            "Use --rollout_engine generate."
+        )
+    plain = copy.deepcopy(config)
+    plain.min_p = config.min_p or None
+    plain.no_repeat_ngram_size = None
+    return plain
+
+
+def cache_for(prompts: list[list[int]], max_new_tokens: int, seed: int) -> ContinuousBatchingConfig:
+    """A cache that holds these rollouts, and not most of the memory, which would be the engine's default."""
+    pages = sum(-(-(len(ids) + max_new_tokens) // PAGE) + 1 for ids in prompts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=pages,
+            max_batch_tokens=max(PREFILL, len(prompts)),
+            max_requests_per_batch=len(prompts),
+            allow_block_sharing=False,  # prefixes cached under older weights would be reused
+            auto_switch_to_flash=False,
+            seed=seed,
+        )

@@ -1,0 +1,129 @@
+"""The objective `sdft`: the student's own copy, shown the demonstration, scores its rollouts over the vocabulary.
+
+Shapes: N tokens in the loss, H hidden.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import is_peft_model
+from torch import Tensor
+from trl.experimental.sdft import SDFTConfig
+
+from trainer.data.prompts import DemonstratedPrompts
+from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
+from trainer.models.hidden_states import head_of
+from trainer.teachers.ema import EmaTeacher
+from trainer.training.loop import DistillationTrainer
+from trainer.training.microbatches import group_by_length
+from trainer.training.rollout import Rollout, Sampler, evaluating
+
+
+class SelfDistillationTrainer(DistillationTrainer):
+    """SDFT with a teacher made of the student's weights.
+
+    Args:
+        contexts: What the teacher reads. The rollouts of a row that has no demonstration teach nothing.
+    """
+
+    def __init__(self, *args: Any, contexts: DemonstratedPrompts, **kwargs: Any):
+        self.ema: EmaTeacher | None = None
+        self.contexts = contexts
+        super().__init__(*args, **kwargs)
+        self.divergence = divergence_of(self.args)
+
+    def _setup_teacher_model(self) -> None:
+        self._refuse_sharding()
+        student, kind = self.accelerator.unwrap_model(self.model), self.args.teacher_model_kind
+        self.teacher_model = self.model
+        if kind == "ema":
+            of_student = EmaTeacher.of_adapter if is_peft_model(student) else EmaTeacher.of_model
+            self.ema = of_student(student, self.args.teacher_update_rate)
+            self.teacher_model = self.ema.model
+            self.add_callback(self.ema)
+        elif kind == "base" and not is_peft_model(student):
+            self.teacher_model = copy.deepcopy(student).requires_grad_(False).eval()
+
+    def _make_sampler(self, engine: str) -> Sampler:
+        if not self.generate_from_teacher:
+            return super()._make_sampler(engine)
+        contexts = {row: self.contexts.ids(row) or [] for row in self.train_dataset["row"]}  # pyright: ignore
+        return Sampler(self, engine, max(map(len, contexts.values())), lambda row: contexts[row["row"]])
+
+    def _begin_step(self, rows: list[int]) -> None:
+        for row in rows:
+            self.contexts.request(row)
+
+    def _with_loss(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[float]]:
+        """As for every teacher, but without rows that have no demonstration; one of weight 0 if none has."""
+        chosen, weights = super()._with_loss(rollouts)
+        requests = [self.contexts.request(rollout.row) for rollout in chosen]
+        self._wait_for_all(requests)
+        taught = [
+            pair
+            for pair, request in zip(zip(chosen, weights, strict=True), requests, strict=True)
+            if request.result() is not None
+        ]
+        taught = taught or [(chosen[0], 0.0)]
+        return [rollout for rollout, _ in taught], [weight for _, weight in taught]
+
+    def _teacher_views(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+        """The views are the teacher's last hidden states [N, H] at a group's tokens in the loss."""
+        with self._stage("teacher"):
+            states = self._teacher_states(rollouts)
+        for group in groups:
+            yield group, torch.cat([states.pop(index) for index in group])
+
+    @torch.no_grad()
+    def _teacher_states(self, rollouts: list[Rollout]) -> dict[int, Tensor]:
+        """For each rollout, by its index, the teacher's states, without dropout."""
+        states: dict[int, Tensor] = {}
+        teacher = self.accelerator.unwrap_model(self.teacher_model)
+        contexts = [self.contexts.ids(rollout.row) or rollout.prompt_ids for rollout in rollouts]
+        lengths = [len(ids) + len(rollout.completion_ids) for ids, rollout in zip(contexts, rollouts, strict=True)]
+        with (
+            evaluating(teacher),
+            self.compute_loss_context_manager(),
+            self._get_teacher_context_for_self_distillation(),
+        ):
+            for group in group_by_length(lengths, self.limit):
+                part = [rollouts[index] for index in group]
+                hidden_NH = self._states(teacher, part, [contexts[index] for index in group])
+                states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
+                self._stop_if_asked()
+        return states
+
+    def _microbatch_loss(
+        self, part: list[Rollout], weights: list[float], view: Tensor
+    ) -> tuple[Tensor, TokenStatistics]:
+        student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
+        student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
+        tokens_N, weights_N, logps_N = self._tokens_of(part, weights, student_NH.device)
+        heads = head_of(student), head_of(teacher)
+        self._look_closer(part, student=(student_NH, heads[0]), teacher=(view, heads[1]))
+        return chunked_divergence(student_NH, heads[0], view, heads[1], tokens_N, weights_N, self.divergence, logps_N)
+
+    def _save_more(self, folder: Path) -> None:
+        super()._save_more(folder)
+        if self.ema is not None and self.is_world_process_zero():
+            self.ema.save(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.ema is not None:
+            self.ema.load(Path(resume_from_checkpoint))
+
+
+def divergence_of(args: SDFTConfig) -> Divergence:
+    """The divergence that TRL's arguments describe."""
+    return Divergence(
+        alpha=args.distillation_alpha,
+        temperature=args.temperature,
+        mode=args.distillation_mode,
+        top_k=args.distillation_topk,
+        add_tail=args.distillation_add_tail,
+        max_ratio=args.distillation_is_clip,
+    )
