@@ -19,7 +19,6 @@ from trainer.errors import UsageError
 T = TypeVar("T")
 Message = dict[str, str]
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
-DEFAULT_EVAL_DATA = "data/tooluse_data/eval_data.json"
 ROLES = ("system", "user", "assistant", "tool")
 
 

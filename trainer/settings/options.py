@@ -23,6 +23,7 @@ def option(
     at_most: float | None = None,
     secret: bool = False,
     decides: bool = True,
+    is_url: bool = False,
     positional: str | None = None,
 ) -> Any:
     """A dataclass field with the metadata of a setting.
@@ -35,6 +36,7 @@ def option(
         at_most: Largest allowed number.
         secret: Never printed, never written to a run directory.
         decides: Whether the setting decides the outcome of a run, so that a resumed run must not change it.
+        is_url: The value is the base URL of a server, or of several with commas between them.
         positional: What the usage line calls it where it may come first, without its flag.
     """
     metadata = {
@@ -44,31 +46,43 @@ def option(
         "at_most": at_most,
         "secret": secret,
         "decides": decides,
+        "is_url": is_url,
         "positional": positional,
     }
     return field(default=default, metadata=metadata)
+
+
+# What several subcommands ask for in the same words; each has it where its own order wants it.
+TEACHER_URL = "base URL of the served teacher"
+TEACHER_NAME = "name under which the teacher is served"
+TEACHER_KEY = "bearer key of the teacher; better given as"
+PATIENCE = option(
+    120.0,
+    "seconds to retry a teacher that refuses connections, times out or answers 429/5xx",
+    decides=False,
+    at_least=0,
+)
+SKIP_BAD_ROWS = option(False, "drop rows that break the data format and say how many")
+MAX_EVAL_SAMPLES = option(
+    None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
+)
+PROMPT_TEMPLATE = option(
+    TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
+)
+EVAL_BATCH_SIZE = option(32, "answers decoded together", at_least=1)
+TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """How to talk to a served model."""
 
-    vllm_server_model: str = option(
-        "glm-4.7", "name under which the teacher is served; for `eval` the model of --served"
-    )
+    vllm_server_model: str = option("glm-4.7", f"{TEACHER_NAME}; for `eval` the model of --served")
     vllm_server_api_key: str | None = option(
-        None,
-        "bearer key of the teacher; better given as SDFT_VLLM_SERVER_API_KEY",
-        secret=True,
-        decides=False,
+        None, f"{TEACHER_KEY} SDFT_VLLM_SERVER_API_KEY", secret=True, decides=False
     )
     vllm_server_max_concurrency: int = option(16, "requests in flight at the teacher", decides=False, at_least=1)
-    teacher_patience: float = option(
-        120.0,
-        "seconds to retry a teacher that refuses connections, times out or answers 429/5xx",
-        decides=False,
-        at_least=0,
-    )
+    teacher_patience: float = PATIENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,7 @@ class ServedTeacher(Server):
     """Where the served teacher is and how to talk to it."""
 
     vllm_server_base_url: str | None = option(
-        None, "base URL of the served teacher; also the first positional argument", decides=False, positional="URL"
+        None, f"{TEACHER_URL}; also the first positional argument", decides=False, is_url=True, positional="URL"
     )
 
 
@@ -116,10 +130,8 @@ class Train(ServedTeacher, Student):
         "(unset: data/tooluse_data/eval_data.json with the default training rows, else not measured)",
     )
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
-    max_eval_samples: int | None = option(
-        None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
-    )
-    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    skip_bad_rows: bool = SKIP_BAD_ROWS
     eval_steps: int | None = option(
         None, "also score, and save, each this many optimizer steps (unset: before and after training)", at_least=1
     )
@@ -189,10 +201,7 @@ class Train(ServedTeacher, Student):
         decides=False,
         at_least=1,
     )
-    teacher_prompt_template: str = option(
-        TEACHER_PROMPT_TEMPLATE,
-        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
-    )
+    teacher_prompt_template: str = PROMPT_TEMPLATE
 
     teacher_top_k: int = option(
         20, "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)", at_least=1
@@ -262,9 +271,9 @@ class Train(ServedTeacher, Student):
 class Generate:
     """Settings of `generate`."""
 
-    base_url: str = option("http://localhost:8000", "base URL of the served teacher")
-    api_key: str | None = option(None, "bearer key of the teacher; better given as SDFT_API_KEY", secret=True)
-    model: str = option("glm-4.7", "name under which the teacher is served")
+    base_url: str = option("http://localhost:8000", TEACHER_URL, is_url=True)
+    api_key: str | None = option(None, f"{TEACHER_KEY} SDFT_API_KEY", secret=True)
+    model: str = option("glm-4.7", TEACHER_NAME)
     train_samples: int = option(200, "rows of train_data.json", at_least=1)
     eval_samples: int = option(20, "rows of eval_data.json", at_least=0)
     out_dir: str = option("data/generated", "folder for the data files, the journal, the report and the data card")
@@ -297,31 +306,24 @@ class Generate:
     max_tokens: int | None = option(None, "tokens of one answer (unset: the recipe's)", at_least=1)
     temperature: float | None = option(None, "sampling temperature; 0 is greedy (unset: the recipe's)", at_least=0)
     enable_thinking: bool = option(False, "let the teacher's chat template open a thinking block")
-    teacher_patience: float = option(
-        120.0, "seconds to retry a teacher that refuses connections, times out or answers 429/5xx", at_least=0
-    )
+    teacher_patience: float = PATIENCE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Server, Student):
     """Settings of `eval`."""
 
-    served: str | None = option(None, "base URL of a served model to score instead of a local one")
-    eval_data_path: str = option("data/tooluse_data/eval_data.json", "rows of the new skill")
+    served: str | None = option(None, "base URL of a served model to score instead of a local one", is_url=True)
+    eval_data_path: str = option(TOOLUSE_EVAL_DATA, "rows of the new skill")
     prior_data_path: str | None = option(None, "rows of prior skills (unset: not measured)")
     train_data_path: str | None = option(
         None, "training rows, to tell tools that training has seen from others (unset: not told)"
     )
-    max_eval_samples: int | None = option(
-        None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
-    )
-    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
+    max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    skip_bad_rows: bool = SKIP_BAD_ROWS
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
-    teacher_prompt_template: str = option(
-        TEACHER_PROMPT_TEMPLATE,
-        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
-    )
-    per_device_eval_batch_size: int = option(32, "answers decoded together", at_least=1)
+    teacher_prompt_template: str = PROMPT_TEMPLATE
+    per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     baseline: str | None = option(
         None,
         "JSON file of an earlier eval, or a run's scores_before.json: tells what became of the same rows since",
@@ -348,13 +350,10 @@ class Check(ServedTeacher, Student):
         "(unset: only look at the teacher)",
         at_least=1,
     )
-    eval_data_path: str = option("data/tooluse_data/eval_data.json", "with --headroom: rows of the new skill")
-    skip_bad_rows: bool = option(False, "drop rows that break the data format and say how many")
-    teacher_prompt_template: str = option(
-        TEACHER_PROMPT_TEMPLATE,
-        "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
-    )
-    per_device_eval_batch_size: int = option(32, "answers decoded together", at_least=1)
+    eval_data_path: str = option(TOOLUSE_EVAL_DATA, "with --headroom: rows of the new skill")
+    skip_bad_rows: bool = SKIP_BAD_ROWS
+    teacher_prompt_template: str = PROMPT_TEMPLATE
+    per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     output_file: str | None = option(None, "with --headroom: JSON file for all that was found (unset: not written)")
 
 

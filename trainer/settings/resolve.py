@@ -21,7 +21,6 @@ from trainer.errors import UsageError
 from trainer.settings.options import SUBCOMMANDS, Train
 
 ENV_PREFIX = "SDFT_"
-URL_SETTINGS = ("vllm_server_base_url", "base_url", "served")
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
@@ -61,9 +60,6 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
     if extra and kind is not Train:
         raise unknown_key(next(iter(extra)), origins[next(iter(extra))], options)
     converted = {key: convert(options[key], value, origins[key]) for key, value in values.items()}
-    for name in URL_SETTINGS:
-        if converted.get(name):
-            converted[name] = normalize_url(converted[name])
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
 
 
@@ -207,6 +203,8 @@ def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
         result = AS_TYPE.get(wanted, partial(_as_number_or_text, wanted))(value)
     except ValueError:
         raise UsageError(f"{f.name}={value!r} (from {origin}): expected {_article(wanted)}.") from None
+    if f.metadata["is_url"]:
+        return normalize_url(result)
     choices = f.metadata["choices"]
     if choices and result not in choices:
         raise UsageError(f"{f.name}={value!r} (from {origin}): expected one of {', '.join(choices)}.")

@@ -31,11 +31,12 @@ from trainer.teachers.served.client import TeacherClient
 from trainer.training.arguments import DISTILLING
 from trainer.training.callbacks import EventFiles, StepRecorder
 from trainer.training.inputs import Inputs, require_a_step
-from trainer.training.loop import DistillationTrainer, SupervisedTrainer
+from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import fitting_limit
 from trainer.training.rollout import choose_engine
 from trainer.training.self_distillation import SelfDistillationTrainer
 from trainer.training.served_distillation import ServedDistillationTrainer
+from trainer.training.supervised import SupervisedTrainer
 from trainer.training.teacher_setup import TeacherSetup
 
 JOURNAL = "demonstrations.jsonl"

@@ -8,11 +8,11 @@ from pathlib import Path
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.data.dataset import DEFAULT_EVAL_DATA, Row, default_train_data, load_eval_files, load_rows
+from trainer.data.dataset import Row, default_train_data, load_eval_files, load_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.errors import UsageError
 from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
-from trainer.settings.options import Train
+from trainer.settings.options import TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
 from trainer.training.arguments import microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
@@ -41,7 +41,7 @@ def settle(settings: Train) -> Train:
         UsageError: no data, or none to score at `--eval_steps`; objective and `--demonstrations` contradict each other;
             no teacher to ask.
     """
-    own_data, usual = settings.train_data_path, Path(DEFAULT_EVAL_DATA)
+    own_data, usual = settings.train_data_path, Path(TOOLUSE_EVAL_DATA)
     eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
     if settings.eval_steps is not None and eval_data is None:
         raise UsageError("--eval_steps needs rows to score. Pass --eval_data_path FILE, or leave it out.")

@@ -72,7 +72,7 @@ class SelfDistillationTrainer(DistillationTrainer):
 
     def _teacher_views(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """The views are the teacher's last hidden states [N, H] at a group's tokens in the loss."""
-        with self._stage("teacher"):
+        with self.measures.stage("teacher"):
             states = self._teacher_states(rollouts)
         for group in groups:
             yield group, torch.cat([states.pop(index) for index in group])
@@ -93,7 +93,7 @@ class SelfDistillationTrainer(DistillationTrainer):
                 part = [rollouts[index] for index in group]
                 hidden_NH = self._states(teacher, part, [contexts[index] for index in group])
                 states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
-                self._stop_if_asked()
+                self.stop_if_asked()
         return states
 
     def _microbatch_loss(

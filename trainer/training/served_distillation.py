@@ -90,7 +90,7 @@ class ServedDistillationTrainer(DistillationTrainer):
     ) -> Iterator[tuple[list[int], Callable[[], list[View]]]]:
         """The views are those of the group's rollouts, waited for when they are called for; see `_take_group`."""
         self._lost, self._asked = Counter(), 0
-        self._seconds["waiting"] += 0.0  # so that a step without any tells so
+        self.measures.expect("waiting")
         requests = {index: self._request(rollouts[index]) for group in reversed(groups) for index in reversed(group)}
         if not self.overlap:
             self._wait_for_all([*requests.values()])
@@ -110,8 +110,8 @@ class ServedDistillationTrainer(DistillationTrainer):
                     request.result()
             if all(requests[index].done() for index in group):
                 return [requests[index].result() for index in group]
-            with self._stage("waiting"):
-                self._wait_for_any([request for request in requests.values() if not request.done()])
+            with self.measures.stage("waiting"):
+                self.wait_for_any([request for request in requests.values() if not request.done()])
 
     def _microbatch_loss(
         self, part: list[Rollout], weights: list[float], view: Callable[[], list[View]]
@@ -179,14 +179,13 @@ class ServedDistillationTrainer(DistillationTrainer):
         self._lost += sum((each.without_signal for each in chunks), Counter())
         self._asked += sum(len(each.chunks_N) for each in chunks)
 
-    def _record_metrics(self, statistics: TokenStatistics) -> None:
+    def _record(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
         """Also the share of this process's tokens that the teacher tells something of, and why not of the others."""
-        super()._record_metrics(statistics)
+        super()._record(rollouts, statistics)
         if self._asked:
-            metrics = self._metrics["train"]
-            metrics["signal/share"].append(1 - self._lost.total() / self._asked)
+            self.measures.add("signal/share", 1 - self._lost.total() / self._asked)
             for reason in NoSignal:
-                metrics[f"signal/without_{reason}"].append(self._lost[reason])
+                self.measures.add(f"signal/without_{reason}", self._lost[reason])
 
 
 def _take_group(left: list[list[int]], requests: dict[int, Future[View]]) -> list[int]:

@@ -24,9 +24,9 @@ from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 from trainer.teachers.demonstrations import answered
 from trainer.training.assemble import student_rows, supervised_rows
 from trainer.training.callbacks import StopOnSignal
-from trainer.training.loop import SupervisedTrainer
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.self_distillation import SelfDistillationTrainer
+from trainer.training.supervised import SupervisedTrainer
 
 TEXTS = [(f"what is {a} plus {b} ?", f"Action: answer\nAction_Input: {a + b}") for a in range(4) for b in range(2)]
 ROWS = [(Row(str(i), [{"role": "user", "content": q}], a), a) for i, (q, a) in enumerate(TEXTS)]

@@ -74,7 +74,7 @@ def build(path, folder, teacher, limit):
 def learnt(trainer, when_waiting):
     """The weights after training, and the micro-batches of each step."""
     set_seed(3)
-    trainer._wait_for_any = when_waiting
+    trainer.wait_for_any = when_waiting
     trainer.train()
     counts = [record["microbatches"] for record in trainer.state.log_history if "microbatches" in record]
     return {name: w.detach().clone() for name, w in trainer.model.named_parameters()}, counts
