@@ -4,7 +4,6 @@ import dataclasses
 import gc
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from trainer.generation.factory import Factory
 from trainer.generation.prompts import Commissions, Draft, given
 from trainer.generation.recipe import Recipe, load_recipe
 from trainer.generation.tools import Tool, load_tools
-from trainer.run.atomic import replacing, write_json, write_text
+from trainer.run.atomic import replacing, try_to_write, write_json, write_text
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
 from trainer.settings.options import Generate
@@ -115,8 +114,10 @@ def claim_folder(settings: Generate) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"can't make the folder {folder}: {error.strerror}. Pass a writable --out_dir.") from error
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise UsageError(f"the folder {folder} isn't writable. Pass a writable --out_dir.")
+    try:
+        try_to_write(folder)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} isn't writable. Pass a writable --out_dir.") from error
     for path in (*data_files(folder, settings), folder / REJECTED, folder / REPORT, folder / CARD):
         if path.exists() and not (folder / JOURNAL).exists():
             raise UsageError(

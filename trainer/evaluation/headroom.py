@@ -47,7 +47,7 @@ from trainer.settings.options import Check, Train
 from trainer.settings.resolve import Resolved, read_config_file
 from trainer.teachers.preflight import client_for, require_teacher
 from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.client import RequestRefused
+from trainer.teachers.served.failures import RequestRefused
 from trainer.teachers.served.identity import Unfit, compare_tokenizers
 from trainer.training.arguments import training_arguments
 from trainer.training.callbacks import StopOnSignal

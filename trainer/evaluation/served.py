@@ -5,7 +5,8 @@ from trainer.data.prompts import check_template, with_demonstration
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
 from trainer.teachers.served.batch import run_bounded, run_until_stopped
-from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.teachers.served.client import ChatAnswer, TeacherClient
+from trainer.teachers.served.failures import RequestRefused
 
 STOPPED = "stopped while evaluating; the same command does it again"
 

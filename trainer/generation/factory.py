@@ -26,7 +26,8 @@ from trainer.run.progress import Progress
 from trainer.settings.options import Generate
 from trainer.teachers.preflight import TeacherIdentity, identify
 from trainer.teachers.served.batch import all_of, row_seed, run_bounded
-from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.teachers.served.client import ChatAnswer, TeacherClient
+from trainer.teachers.served.failures import RequestRefused
 
 CANDIDATES_PER_ROW = 4  # that the teacher may write for each row asked for
 MOST_AT_ONCE = 1024  # requests, where nobody says how many

@@ -55,9 +55,11 @@ def require_output_file(path: str) -> None:
     file = Path(path)
     if file.is_dir():
         raise UsageError(f"--output_file {path} is a folder. Name a file in it.")
-    if not os.access(file.parent, os.W_OK | os.X_OK):
+    try:
+        try_to_write(file.parent)
+    except OSError as error:
         found = "isn't writable" if file.parent.is_dir() else "isn't there"
-        raise UsageError(f"the folder of --output_file {path} {found}. Make it so, or name another file.")
+        raise UsageError(f"the folder of --output_file {path} {found}. Make it so, or name another file.") from error
 
 
 def write_output_file(path: str | Path, text: str) -> None:
@@ -84,3 +86,14 @@ def _default_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def try_to_write(folder: Path) -> None:
+    """Make a file in `folder` and remove it; permissions alone don't tell whether that works.
+
+    Raises:
+        OSError: it doesn't.
+    """
+    probe = folder / ".writable"
+    probe.touch()
+    probe.unlink(missing_ok=True)  # data-parallel processes try at the same moment

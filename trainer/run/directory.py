@@ -16,7 +16,7 @@ from typing import IO, Any
 import yaml
 
 from trainer.errors import TrainerError, UsageError
-from trainer.run.atomic import write_json, write_text
+from trainer.run.atomic import try_to_write, write_json, write_text
 from trainer.run.journal import open_locked
 from trainer.settings.resolve import Resolved
 
@@ -50,11 +50,9 @@ class RunDirectory:
 
     def require_writable(self) -> None:
         """Make the folder and try to write there."""
-        probe = self.path / ".writable"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink(missing_ok=True)  # data-parallel processes try at the same moment
+            try_to_write(self.path)
         except OSError as error:
             raise UsageError(
                 f"can't write to the output folder {self.path}: {error.strerror}. Pass --output_dir FOLDER, or mend "

@@ -25,7 +25,8 @@ from trainer.run.progress import Progress
 from trainer.settings.options import Train
 from trainer.teachers.preflight import client_for
 from trainer.teachers.served.batch import row_seed, run_bounded, run_until_stopped
-from trainer.teachers.served.client import ChatAnswer, RequestRefused, TeacherClient
+from trainer.teachers.served.client import ChatAnswer, TeacherClient
+from trainer.teachers.served.failures import RequestRefused
 
 REFUSED = "refused"
 Request = Callable[[int], Future[str | None]]  # for the demonstration of a row; None where there is no usable one

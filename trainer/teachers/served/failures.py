@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import openai
 
+from trainer.errors import TeacherError
+
 BROKEN = "an answer that is no whole JSON"
 
 
@@ -35,6 +37,14 @@ class Failure(Exception):
     def is_outage(self) -> bool:
         """Whether the server itself failed, rather than declining this request."""
         return self.status is None or self.status >= 500
+
+
+class RequestRefused(TeacherError):
+    """The server understood the request and declined it (a 4xx that waiting can't change); `status` says how."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
 
 
 def of_status(status: int, reason: str | None, headers: Mapping[str, str], body: Any) -> Failure:

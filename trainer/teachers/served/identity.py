@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import TeacherError
-from trainer.teachers.served.client import RequestRefused, TeacherClient
+from trainer.teachers.served.client import TeacherClient
+from trainer.teachers.served.failures import RequestRefused
 from trainer.teachers.tokens.token_bytes import SPELLING_PROBES, Special, Spelling, detect_spelling, joined, spelled
 
 PROBES = (

@@ -11,10 +11,11 @@ from fake_teacher import FakeTeacher, Fault, Request, error, scattered
 from tenacity import wait_none
 
 from trainer.errors import TeacherError, UsageError
-from trainer.teachers.served import client as client_module
 from trainer.teachers.served import replicas as replicas_module
-from trainer.teachers.served.client import ChatAnswer, RequestRefused, ServedModel, TeacherClient, Tokenized
-from trainer.teachers.served.failures import Failure
+from trainer.teachers.served import retries as retries_module
+from trainer.teachers.served import transport as transport_module
+from trainer.teachers.served.client import ChatAnswer, ServedModel, TeacherClient, Tokenized
+from trainer.teachers.served.failures import Failure, RequestRefused
 from trainer.teachers.served.replicas import Replica, Replicas, used
 from trainer.teachers.tokens.token_scores import TokenScores
 
@@ -23,7 +24,7 @@ QUESTION = [{"role": "user", "content": "What is 3 plus 4?"}]
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "BACKOFF", wait_none())
+    monkeypatch.setattr(retries_module, "BACKOFF", wait_none())
 
 
 def ask(url: str, what: Callable[[TeacherClient], Awaitable[Any]], model: str = "glm-4.7", **settings: Any) -> Any:
@@ -122,7 +123,7 @@ def test_a_retry_after_beyond_the_patience_ends_at_once():
 def test_a_teacher_that_refuses_connections_is_given_up_after_the_patience(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(client_module, "BACKOFF", lambda state: 0.1)
+    monkeypatch.setattr(retries_module, "BACKOFF", lambda state: 0.1)
     with FakeTeacher() as teacher:
         gone = teacher.url
     began = time.monotonic()
@@ -324,7 +325,7 @@ def test_a_refusal_has_the_servers_own_words_and_comes_at_once(
 def test_a_silent_teacher_is_given_up(
     request_of: Callable[[TeacherClient], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(transport_module, "ANSWER_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(TeacherError, match="no answer in time; gave up after 0 s"):
@@ -461,7 +462,7 @@ def test_failures_of_requests_that_were_under_way_together_count_once_and_an_ans
 def test_only_when_all_replicas_are_down_does_the_patience_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(client_module, "BACKOFF", lambda state: 0.1)
+    monkeypatch.setattr(retries_module, "BACKOFF", lambda state: 0.1)
     both = f"{dead_url()},{dead_url()}"
     began = time.monotonic()
     with pytest.raises(TeacherError, match=r"gave up after 0\.5 s") as raised:

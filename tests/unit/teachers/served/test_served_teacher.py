@@ -13,7 +13,7 @@ from tenacity import wait_none
 from trainer.data.dataset import Row
 from trainer.errors import TeacherError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
-from trainer.teachers.served import client as client_module
+from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served import served as served_module
 from trainer.teachers.served.background import Background
 from trainer.teachers.served.cache import ScoreCache
@@ -34,7 +34,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch):
-    monkeypatch.setattr(client_module, "BACKOFF", wait_none())
+    monkeypatch.setattr(retries_module, "BACKOFF", wait_none())
 
 
 async def golden(number):

@@ -1,0 +1,120 @@
+"""Requests that outlast a server's troubles: what is tried again, where, for how long, and what the user is told."""
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+from tqdm import tqdm
+
+from trainer.errors import TeacherError
+from trainer.teachers.served.failures import Failure, RequestRefused
+from trainer.teachers.served.pace import Pace
+from trainer.teachers.served.replicas import Attempts, Replica, Replicas
+
+T = TypeVar("T")
+Exchange = Callable[[str], Awaitable[T]]  # one request to the server of this base URL; raises Failure
+
+SECONDS_BETWEEN_NOTICES = 10.0
+BACKOFF = wait_exponential_jitter(multiplier=0.25, max=10, jitter=0.5)
+
+
+class PatientRequests:
+    """Sends requests to the replicas of one teacher.
+
+    A connection error, a timeout, a body that is no whole JSON, 408, 429 (its Retry-After is honoured) and 5xx are
+    tried again. While another replica is ready the request moves there at once, and the one that failed is left
+    alone for a while, longer each time. Where none is, tries come with growing, jittered pauses until `patience`
+    seconds have passed since the first of them; a line on stderr says so. Every failure is a TeacherError.
+
+    Attributes:
+        retries: Tries beyond the first of a request, all requests together; only grows.
+        outages: Tries that met a connection failure, a broken answer or a 5xx, counted when they fail; only grows.
+    """
+
+    def __init__(self, urls: Sequence[str], pace: Pace, patience: float):
+        self.urls = urls
+        self.pace = pace
+        self.patience = patience
+        self.retries = 0
+        self.outages = 0
+        self._replicas = Replicas(Replica(url) for url in urls)
+        self._last_notices: dict[bool, float] = {}
+
+    @property
+    def disturbances(self) -> int:
+        """Outages, and replicas that answered again after one; only grows."""
+        return self.outages + sum(replica.returns for replica in self._replicas)
+
+    async def of_one(self, exchange: Exchange[T]) -> T:
+        """The answer of one replica."""
+        attempts = self._attempts()
+        return await self._persist(attempts, partial(attempts.once, exchange))
+
+    async def of_all(self, exchange: Exchange[T]) -> dict[str, T]:
+        """The answers, by base URL, of all replicas that can be reached; of one at least."""
+        attempts = self._attempts()
+        return await self._persist(attempts, partial(attempts.of_all, exchange))
+
+    def _attempts(self) -> Attempts:
+        return Attempts(self._replicas, self.patience, lambda state: BACKOFF(state))
+
+    async def _persist(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]]) -> T:
+        async with self.pace.slot():
+            try:
+                return await attempt()
+            except Failure as failure:
+                first = failure
+            try:
+                return await self._retry(attempts, attempt, first)
+            except Failure as failure:
+                raise self._explained(failure, attempts.failed_at) from failure
+
+    async def _retry(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]], first: Failure) -> T:
+        """What follows a first try that failed; most requests get their answer without this machinery."""
+        failed: list[Failure] = [first]
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt()
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.may_pass),
+            wait=attempts.pause,
+            stop=attempts.are_enough,
+            before_sleep=lambda state: self._notice(attempts),
+            reraise=True,
+        )
+        return await retrying(again)
+
+    def _notice(self, attempts: Attempts) -> None:
+        self.retries += 1
+        self.outages += attempts.failure is not None and attempts.failure.is_outage
+        now = time.monotonic()
+        if now - self._last_notices.get(attempts.moves, float("-inf")) < SECONDS_BETWEEN_NOTICES:
+            return
+        self._last_notices[attempts.moves] = now
+        found = attempts.failure.words if attempts.failure else ""
+        if attempts.moves:
+            line = f"the teacher at {attempts.failed_at} gets a rest ({found}); the others answer its requests"
+        else:
+            line = f"waiting for the teacher at {','.join(self.urls)} ({found}) …"
+        tqdm.write(line, file=sys.stderr)  # not print, which would tear a progress bar
+
+    def _explained(self, failure: Failure, url: str) -> TeacherError:
+        if failure.status in (401, 403):
+            return TeacherError(
+                f"the teacher at {url} refused the key ({failure.words}). Expected the one it was started with "
+                "(`--api-key`). Set SDFT_VLLM_SERVER_API_KEY, or SDFT_API_KEY for `generate`."
+            )
+        if failure.status is not None and not failure.may_pass:
+            return RequestRefused(f"the teacher at {url} refused the request: {failure.words}.", failure.status)
+        return TeacherError(
+            f"no usable answer from the teacher at {','.join(self.urls)}: {failure.words}; gave up after "
+            f"{self.patience:g} s (--teacher_patience). Expected a vLLM server. Start it with "
+            "`docker compose up -d teacher`, without Docker with `scripts/serve_teacher --model FOLDER`, or name "
+            "another: --vllm_server_base_url URL, --base_url URL for `generate`, --served URL for `eval`."
+        )
