@@ -1,4 +1,4 @@
-"""Is there anything to learn, and who can teach it? `check --headroom` measures, `train --objective auto` follows.
+"""Is there anything to learn, and who can teach it? `check --headroom` measures; `objective` follows.
 
 Each of some evaluation rows is answered by the student and by whoever would teach it, shown what the teacher of each
 objective is shown in training: `sdft` learns from the student shown the row's demonstration, `served` and `seqkd` from
@@ -12,20 +12,16 @@ understands the demonstration, and a rule can be learnt from it; if not, answers
 Demonstrations are the golden responses, also where `train` would have the served teacher write them.
 """
 
-import contextlib
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainer.data.dataset import Row, drawn, load_eval_rows
 from trainer.data.prompts import PromptEncoder, with_demonstration
-from trainer.errors import UsageError
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
 from trainer.evaluation.served import served_answers
@@ -41,20 +37,13 @@ from trainer.evaluation.verdicts import (
     told,
 )
 from trainer.models.student import context_window, encoder_for, load_student, load_tokenizer
-from trainer.run.atomic import json_text, require_output_file, write_output_file, write_text
-from trainer.run.directory import RunDirectory
+from trainer.run.atomic import json_text, require_output_file, write_output_file
 from trainer.settings.options import Check, Train
-from trainer.settings.resolve import Resolved, read_config_file
-from trainer.teachers.preflight import client_for, require_teacher
+from trainer.teachers.preflight import client_for
 from trainer.teachers.served.batch import run_until_stopped
 from trainer.teachers.served.failures import RequestRefused
 from trainer.teachers.served.identity import Unfit, compare_tokenizers
-from trainer.training.arguments import training_arguments
 from trainer.training.callbacks import StopOnSignal
-from trainer.training.inputs import read_inputs, settle
-
-AUTO_ROWS = 64
-RECORD = "headroom.json"
 
 
 def check(settings: Check) -> None:
@@ -70,88 +59,11 @@ def check(settings: Check) -> None:
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
-    decision = decide(rights(found), _route(settings, encoder, "sampled", force_bytes=False))
+    decision = decide(rights(found), route_of(settings, encoder, "sampled", force_bytes=False))
     print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
     if settings.output_file is not None:
         record = as_record(settings, settings.eval_data_path, found, decision)
         write_output_file(settings.output_file, json_text(record))
-
-
-def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | None]:
-    """`resolved` with what `--objective auto` comes to, and the record of what was measured for it.
-
-    A run that was begun keeps its objective: it is taken from the run directory, and nothing is measured again.
-
-    Raises:
-        UsageError: nothing that was measured has a signal (says why); no rows to measure on; several processes; or
-            what `train` would refuse anyway, which is found before the measurement.
-        TeacherError: the served teacher is gone.
-        Stopped: SIGINT or SIGTERM.
-    """
-    if resolved.settings.objective != "auto":
-        return resolved, None
-    begun = Path(resolved.settings.output_dir) / "config.yaml"
-    if begun.is_file():
-        objective = read_config_file(str(begun)).get("objective")
-        return _with_objective(resolved, objective, f"that of {begun}"), None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"--objective auto measures in one process. Measure first, `python -m trainer check --headroom {AUTO_ROWS}"
-            " …`, and name the objective."
-        )
-    settings = settle(dataclasses.replace(resolved.settings, objective="sdft"))
-    if settings.eval_data_path is None:
-        raise UsageError("--objective auto measures on evaluation rows. Pass --eval_data_path FILE, or an objective.")
-    with contextlib.redirect_stdout(None):  # the run says it all again
-        inputs = read_inputs(dataclasses.replace(resolved, settings=settings))
-    if not settings.dry_run:
-        RunDirectory(Path(settings.output_dir)).require_writable()
-    if settings.vllm_server_base_url:
-        require_free_choice(resolved)
-        require_teacher(settings)
-
-    print("── headroom", flush=True)
-    encoder, pool = inputs.encoder, inputs.eval_rows["new_skill"]
-    found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
-    forced = settings.tokenizer_route == "byte"
-    route = _route(settings, encoder, settings.byte_route, force_bytes=forced)
-    all_golden = all(row.golden_response for row in inputs.train_rows)
-    decision = decide(rights(found), route, alpha=settings.alpha, teacher_is_shown=all_golden)
-    text = told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path)
-    print(f"{text}\n", flush=True)
-    if decision.objective is None:
-        raise UsageError(f"--objective auto found none that can work: {decision.reason}")
-    record = as_record(settings, settings.eval_data_path, found, decision)
-    return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
-
-
-def require_free_choice(resolved: Resolved) -> None:
-    """Raise UsageError for a flag that one of the objectives to choose from does not go with."""
-    for objective in ("sdft", "served", "seqkd"):
-        tried = _with_objective(resolved, objective, "tried")
-        try:
-            with contextlib.redirect_stdout(None):
-                training_arguments(dataclasses.replace(tried, settings=settle(tried.settings)))
-        except UsageError as error:
-            raise UsageError(
-                f"--objective auto may come to {objective}, which these flags don't go with: {error} "
-                "Leave the flag out, or name an objective."
-            ) from error
-
-
-def _with_objective(resolved: Resolved, objective: Any, why: str) -> Resolved:
-    settings = dataclasses.replace(resolved.settings, objective=objective)
-    return dataclasses.replace(resolved, settings=settings, origins=resolved.origins | {"objective": why})
-
-
-def record_choice(directory: RunDirectory, record: dict[str, Any] | None) -> None:
-    """Keep what `--objective auto` measured, and say in `config.yaml` that the objective was chosen."""
-    if record is not None:
-        directory.write_json(RECORD, record)
-    if directory.read_json(RECORD) is not None:
-        config = directory.path / "config.yaml"
-        note = f"# objective: chosen by --objective auto; {RECORD} has what was measured\n"
-        write_text(config, note + config.read_text(encoding="utf-8").removeprefix(note))
 
 
 def measure(
@@ -201,7 +113,7 @@ def of_another_row(pool: Sequence[Row], numbers: Sequence[int], template: str) -
     return found
 
 
-def _route(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *, force_bytes: bool) -> str | None:
+def route_of(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *, force_bytes: bool) -> str | None:
     """How the served teacher would score: `token` or `byte_route`; None where there is none, or it can't."""
     if not settings.vllm_server_base_url:
         return None

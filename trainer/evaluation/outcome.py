@@ -1,7 +1,6 @@
-"""What a run came to, in numbers and in words."""
+"""What became of an accuracy, in numbers and in words."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -33,16 +32,3 @@ def in_points(changed: dict[str, float]) -> str:
         return ""
     low, high = 100 * changed["low"], 100 * changed["high"]
     return f"  ({100 * changed['difference']:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
-
-
-def told(best: dict[str, Any] | None, max_forgetting: float) -> str:
-    """Which checkpoint is the best, in a line."""
-    if best is None:
-        return f"none: at each the prior skills had lost more than --max_forgetting {max_forgetting:g}"
-    scores = ", ".join(f"{t.replace('_', ' ')} {best[t]:.1%}" for t in ("new_skill", "prior_skills") if t in best)
-    return f"{best['model']} ({scores})"
-
-
-def headline(scores: dict[str, dict[str, Any]]) -> dict[str, float | None]:
-    """Accuracy by what was measured, null where it was not."""
-    return {title: scores.get(title, {}).get("accuracy") for title in ("new_skill", "prior_skills")}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trainer.commands.check import run as check
 from trainer.data.dataset import Row, drawn, load_rows
 from trainer.errors import UsageError
-from trainer.evaluation.headroom import choose_objective, of_another_row, record_choice
+from trainer.evaluation.headroom import of_another_row
+from trainer.evaluation.objective import choose_objective, record_choice
 from trainer.evaluation.verdicts import SHOWN, SHOWN_ANOTHER, STUDENT, TEACHER, TEACHER_SHOWN, decide, lift, told
 from trainer.run.directory import RunDirectory
 from trainer.settings.resolve import resolve

@@ -1,0 +1,81 @@
+"""What a run came to: `summary.json`, and the lines that end a run."""
+
+from typing import Any
+
+from trainer.evaluation.outcome import change, in_points
+from trainer.evaluation.run_scores import MOMENTS, accuracies, measures, right
+from trainer.run import checkpoint
+from trainer.run.directory import RunDirectory
+from trainer.settings.options import Train
+from trainer.training.midway import best_step, folder_of
+
+
+def summary(directory: RunDirectory, settings: Train, status: str, more: dict[str, Any]) -> dict[str, Any]:
+    """The content of `summary.json`.
+
+    Args:
+        status: `finished`, `stopped`, `failed` or `unfinished`.
+        more: What the directory doesn't tell: wall seconds, demonstrations, the teacher.
+    """
+    metrics, newest = directory.read_metrics(), checkpoint.newest(directory.path)
+    steps = [record for record in metrics if "loss" in record]
+    seconds = sum(record["seconds"] for record in steps)
+    details = {moment: measures(directory, moment) for moment in MOMENTS}
+    return {
+        "status": status,
+        "objective": settings.objective,
+        "model": str(newest or ""),
+        "steps": checkpoint.step_of(newest) if newest else 0,
+        "scores": {moment: headline(scores) for moment, scores in details.items()},
+        "changes": changes(directory),
+        "best": best(directory, settings, metrics),
+        "score_details": details,
+        "tokens_per_second": round(sum(r["tokens"] for r in steps) / seconds, 1) if steps else None,
+        **more,
+    }
+
+
+def changes(directory: RunDirectory) -> dict[str, dict[str, float]]:
+    """What became of each accuracy on the rows that were answered before and after."""
+    before, after = (right(directory, moment) for moment in MOMENTS)
+    found = {title: change(before[title], after[title]) for title in before if title in after}
+    return {title: changed for title, changed in found.items() if changed is not None}
+
+
+def best(directory: RunDirectory, settings: Train, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """With `--eval_steps` the best checkpoint of a finished training, the last one among them, and its scores."""
+    after, newest = accuracies(directory, "after"), checkpoint.newest(directory.path)
+    if settings.eval_steps is None or not after or newest is None:
+        return None
+    last = {"step": checkpoint.step_of(newest), **{f"eval/{title}": value for title, value in after.items()}}
+    scored = {record["step"]: record for record in [*metrics, last] if "eval/new_skill" in record}
+    step = best_step([*scored.values()], accuracies(directory, "before"), settings.max_forgetting)
+    if step is None:
+        return None
+    scores = {title: scored[step][f"eval/{title}"] for title in after}
+    return {"step": step, "model": str(folder_of(directory.path, step)), **scores}
+
+
+def result(found: dict[str, Any], directory: RunDirectory, settings: Train) -> str:
+    """The headline of a run, from its summary, and where the rest is."""
+    lines = []
+    for title, changed in found["changes"].items():
+        accuracy = f"{changed['before']:.1%} → {changed['after']:.1%}"
+        lines.append(f"{title.replace('_', ' '):<14}{accuracy}{in_points(changed)}")
+    if settings.eval_steps is not None:
+        lines.append(f"{'best':<14}{told(found['best'], settings.max_forgetting)}")
+    lines += [f"{'model':<14}{found['model']}", f"{'run':<14}{directory.path}"]
+    return "\n".join([*lines, f"{'report':<14}python -m trainer report {directory.path}"])
+
+
+def told(best: dict[str, Any] | None, max_forgetting: float) -> str:
+    """Which checkpoint is the best, in a line."""
+    if best is None:
+        return f"none: at each the prior skills had lost more than --max_forgetting {max_forgetting:g}"
+    scores = ", ".join(f"{t.replace('_', ' ')} {best[t]:.1%}" for t in ("new_skill", "prior_skills") if t in best)
+    return f"{best['model']} ({scores})"
+
+
+def headline(scores: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    """Accuracy by what was measured, null where it was not."""
+    return {title: scores.get(title, {}).get("accuracy") for title in ("new_skill", "prior_skills")}
