@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from trainer.data.dataset import Row, load_eval_files, load_rows
+from trainer.data.dataset import load_eval_files, load_rows
+from trainer.data.rows import Row
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers

@@ -10,52 +10,15 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainer.data.rows import BadRow, Message, Row
 from trainer.errors import UsageError
 
 T = TypeVar("T")
-Message = dict[str, str]
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
 ROLES = ("system", "user", "assistant", "tool")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One example.
-
-    Attributes:
-        id: The row's own id, else its position in the file.
-        prompt: Messages, the last one of the user.
-        golden_response: The demonstration text, lines joined; None where the file has none.
-        golden_answer: The actions that a right answer takes, for exact scoring; None where the file has none.
-        extra: All other keys of the row.
-    """
-
-    id: str
-    prompt: list[Message]
-    golden_response: str | None = None
-    golden_answer: list[dict[str, Any]] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The row in the data format; a prompt of one user message is written as a text."""
-        single = len(self.prompt) == 1 and self.prompt[0]["role"] == "user"
-        record: dict[str, Any] = {
-            "id": self.id,
-            "prompt": self.prompt[0]["content"] if single else self.prompt,
-        }
-        if self.golden_response is not None:
-            record["golden_response"] = self.golden_response.split("\n")
-        if self.golden_answer is not None:
-            record["golden_answer"] = self.golden_answer
-        return record | self.extra
-
-
-class BadRow(ValueError):
-    """A record that breaks the data format; the text says which field and how."""
 
 
 def load_rows(path: str, *, needs_golden: bool = True, skip_bad_rows: bool = False) -> list[Row]:

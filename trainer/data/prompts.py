@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data.dataset import Message, Row
+from trainer.data.rows import Message, Row
 from trainer.errors import UsageError
 
 

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
-from trainer.data.dataset import Row, drawn, load_eval_rows
+from trainer.data.dataset import drawn, load_eval_rows
 from trainer.data.prompts import PromptEncoder, with_demonstration
+from trainer.data.rows import Row
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
 from trainer.evaluation.served import served_answers

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.data.answers import strip_thinking
-from trainer.data.dataset import Row
 from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
+from trainer.data.rows import Row
 from trainer.errors import Stopped
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.models.student import end_token_ids

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.dataset import BadRow, Row
+from trainer.data.rows import BadRow, Row
 from trainer.errors import UsageError
 from trainer.evaluation.verify import passes, require_known
 

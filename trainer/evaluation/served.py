@@ -1,7 +1,7 @@
 """A served model answers rows, and its answers are judged as those of a local one are."""
 
-from trainer.data.dataset import Message, Row
 from trainer.data.prompts import check_template, with_demonstration
+from trainer.data.rows import Message, Row
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
 from trainer.teachers.served.batch import run_bounded, run_until_stopped

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.dataset import BadRow
+from trainer.data.rows import BadRow
 from trainer.evaluation import constraints, phrases
 from trainer.evaluation.code import runs_right
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from trainer.data.dataset import Row
+from trainer.data.rows import Row
 from trainer.generation.factory import Factory
 
 EXAMPLES = 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainer.data.answers import parse_actions
-from trainer.data.dataset import Message
+from trainer.data.rows import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
 from trainer.generation.tools import Tool, broken_rule

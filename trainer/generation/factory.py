@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.dataset import Message, Row
+from trainer.data.rows import Message, Row
 from trainer.errors import TeacherError
 from trainer.generation.checks import Answered, broken
 from trainer.generation.duplicates import Duplicates

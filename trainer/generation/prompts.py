@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainer.data.dataset import Message, Row, load_rows
+from trainer.data.dataset import load_rows
+from trainer.data.rows import Message, Row
 from trainer.errors import UsageError
 from trainer.generation.recipe import Recipe
 from trainer.generation.tool_documentation import documentation

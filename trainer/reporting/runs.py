@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from trainer.data.dataset import Row, load_eval_rows
+from trainer.data.dataset import load_eval_rows
+from trainer.data.rows import Row
 from trainer.errors import UsageError
 
 Record = dict[str, Any]

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.dataset import Message, Row
 from trainer.data.prompts import check_template, with_demonstration
+from trainer.data.rows import Message, Row
 from trainer.errors import TeacherError
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress

@@ -11,8 +11,8 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from trainer.data.dataset import Row
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, report_cuts
+from trainer.data.rows import Row
 from trainer.errors import UsageError
 from trainer.models.student import end_token_ids
 from trainer.run.directory import RunDirectory

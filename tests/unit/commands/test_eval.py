@@ -11,8 +11,9 @@ import torch
 from fake_teacher import FakeTeacher, Fault, error
 
 from trainer.__main__ import main
-from trainer.data.dataset import Row, load_rows
+from trainer.data.dataset import load_rows
 from trainer.data.prompts import PromptEncoder
+from trainer.data.rows import Row
 from trainer.errors import Stopped, UsageError
 from trainer.evaluation import baseline
 from trainer.evaluation.judge import Judge, decode_greedily, target_nll

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.dataset import Row, load_eval_rows, load_rows, parse_row
+from trainer.data.dataset import load_eval_rows, load_rows, parse_row
+from trainer.data.rows import Row
 from trainer.errors import UsageError
 
 RECORDS = [

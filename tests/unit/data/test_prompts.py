@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.dataset import Row
 from trainer.data.prompts import PromptEncoder, check_template, with_demonstration
+from trainer.data.rows import Row
 from trainer.errors import UsageError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 

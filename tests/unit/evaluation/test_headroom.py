@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.commands.check import run as check
-from trainer.data.dataset import Row, drawn, load_rows
+from trainer.data.dataset import drawn, load_rows
+from trainer.data.rows import Row
 from trainer.errors import UsageError
 from trainer.evaluation.headroom import of_another_row
 from trainer.evaluation.objective import choose_objective, record_choice

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from trainer.data.answers import strip_thinking
-from trainer.data.dataset import Message
+from trainer.data.rows import Message
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served.address import is_http_url
 from trainer.teachers.served.failures import Failure, RequestRefused

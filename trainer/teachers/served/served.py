@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.data.dataset import Row
 from trainer.data.prompts import with_demonstration
+from trainer.data.rows import Row
 from trainer.errors import TeacherError
 from trainer.teachers.served import sanity
 from trainer.teachers.served.background import Background
