@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trainer.data.dataset import load_eval_files, load_rows
+from trainer.data.dataset import Reading, load_eval_files, load_rows
 from trainer.data.rows import Row
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
@@ -27,7 +27,7 @@ def run(resolved: Resolved) -> int:
         settings.eval_data_path,
         settings.prior_data_path,
         at_most=settings.max_eval_samples,
-        skip_bad_rows=settings.skip_bad_rows,
+        reading=Reading.of(settings),
     )
     training_rows = _training_rows(settings)
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
@@ -63,7 +63,7 @@ def _training_rows(settings: Eval) -> list[Row]:
     path = settings.train_data_path
     if path is None:
         return []
-    rows = load_rows(path, needs_golden=False, skip_bad_rows=settings.skip_bad_rows)
+    rows = load_rows(path, needs_golden=False, reading=Reading.of(settings))
     telling = [row for row in rows if row.golden_answer]
     if not telling:
         print(f"warning: no row of {path} has a golden_answer, so nothing tells which tools training has seen")

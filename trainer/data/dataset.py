@@ -1,53 +1,209 @@
-"""Rows of a data file: read in any of four formats, validated once, the same for every user of them.
+"""Rows of a data file of any common format: read once, checked, the same for every user of them.
 
-A row is `{"prompt": str | messages, "golden_response": [str, …]}`, optionally with `"golden_answer"`
-(`[{"Action": str, "Action_Input": str | object}]`), `"id"` and further keys, which are carried through.
+Our own format is `{"prompt": str | messages, "golden_response": [str, …]}`, optionally with `"golden_answer"`
+(`[{"Action": str, "Action_Input": str | object}]`), `"check"`, `"tools"`, `"privileged_context"`, `"id"` and further
+keys, which are carried through. Others are told by their columns, see `trainer.data.formats`.
 """
 
 import dataclasses
 import hashlib
 import json
 import random
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from trainer.data.rows import BadRow, Message, Row
+import numpy as np
+
+from trainer.data.columns import chosen_format, suggestion
+from trainer.data.formats import Format
+from trainer.data.own_format import parse_row, require_whole
+from trainer.data.records import Records, read_records
+from trainer.data.rows import BadRow, Row, Tool
+from trainer.data.tools import as_openai, tools_in
 from trainer.errors import UsageError
 
 T = TypeVar("T")
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
-ROLES = ("system", "user", "assistant", "tool")
+MOST_REASONS = 5
 
 
-def load_rows(path: str, *, needs_golden: bool = True, skip_bad_rows: bool = False) -> list[Row]:
-    """The rows of `path`: a JSON array, JSONL, Parquet, or a folder written by `datasets.save_to_disk`.
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read.
+
+    Attributes:
+        columns: Which column is which, as `--columns` says; None where their names tell.
+        turns: Of a conversation `each` answer of the assistant becomes a row, or the `last` one.
+        tools: For rows that name none.
+        skip_bad_rows: Drop bad rows and say how many, instead of ending at the first.
+    """
+
+    columns: str | None = None
+    turns: str = "each"
+    tools: tuple[Tool, ...] = ()
+    skip_bad_rows: bool = False
+
+    @classmethod
+    def of(cls, settings: Any) -> "Reading":
+        """As the settings of a subcommand say.
+
+        Raises:
+            UsageError: the file of tools can't be read, or holds none.
+        """
+        tools = load_tools(settings.tools) if settings.tools else ()
+        return cls(settings.columns, settings.turns, tools, settings.skip_bad_rows)
+
+
+class Rows(Sequence[Row]):
+    """The rows of a data file, each read from it when it is looked at.
 
     Args:
-        needs_golden: Whether a row without `golden_response` is bad.
-        skip_bad_rows: Drop bad rows and say how many, instead of ending at the first.
+        places: int64 [R, 2], of each row its record and which of the record's rows it is.
+    """
+
+    def __init__(self, records: Records, form: Format, reading: Reading, places: np.ndarray):
+        self.records = records
+        self.form = form
+        self.reading = reading
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        record, turn = map(int, self.places[index])
+        found = rows_of_record(self.records[record], record + 1, self.form, self.reading)
+        return next(row for number, row in enumerate(found) if number == turn)
+
+    def only(self, numbers: Sequence[int]) -> "Rows":
+        """Some of the rows, in this order."""
+        return Rows(self.records, self.form, self.reading, self.places[np.asarray(numbers, np.int64)])
+
+
+def load_rows(
+    path: str,
+    *,
+    needs_golden: bool = True,
+    skip_bad_rows: bool = False,
+    reading: Reading | None = None,
+    say: Callable[[str], None] = print,
+) -> Rows:
+    """The rows of `path`, whatever they are kept in; see `trainer.data.places.places`. Says what was taken for what.
+
+    Args:
+        needs_golden: Whether a row without a golden response is bad.
+        skip_bad_rows: As `Reading.skip_bad_rows`, where no reading is given.
+        say: Gets the lines for the user.
 
     Raises:
         UsageError: the file is missing, unreadable or empty, or a row is bad (names file, row and field).
     """
-    rows, bad = [], []
-    for number, record in enumerate(read_records(path), start=1):
+    reading = reading or Reading(skip_bad_rows=skip_bad_rows)
+    records = read_records(path)
+    form = chosen_format(path, records, reading.columns, reading.turns == "each")
+    places, reasons = _checked(path, records, form, reading, needs_golden)
+    if places:
+        say(told(path, len(records), len(places), form))
+    if reasons:
+        say(_dropped(path, reasons, len(records)))
+    if not places:
+        raise UsageError(f"{path} has no {'good ' if reasons else ''}rows; expected at least one.")
+    return Rows(records, form, reading, np.array(places, np.int64))
+
+
+def load_tools(path: str) -> tuple[Tool, ...]:
+    """The tools of a JSON or YAML file, in OpenAI's spelling.
+
+    Raises:
+        UsageError: it can't be read, or holds none.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # YAML's texts include JSON's
+        tools = tuple(as_openai(tool) for tool in tools_in(content))
+    except OSError as error:
+        raise UsageError(f"can't read --tools {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, BadRow) as error:
+        raise UsageError(f"--tools {path}: {error}") from error
+    if not tools:
+        raise UsageError(f"--tools {path} holds no tools, expected at least one.")
+    return tools
+
+
+def told(path: str, records: int, rows: int, form: Format) -> str:
+    """What was taken for what, in a line."""
+    of = "" if records == rows else f" from {records:,} records"
+    what = "" if form.name == "ours" else f" as {form.name}"
+    return f"{path}: {rows:,} row{'s' if rows > 1 else ''}{of}{what}: {form.meaning}"
+
+
+def _checked(
+    path: str, records: Records, form: Format, reading: Reading, needs_golden: bool
+) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """The place of each good row, and of bad records what is wrong with them."""
+    places, reasons = [], {}
+    for number in range(len(records)):
         try:
-            rows.append(parse_row(record, number, needs_golden=needs_golden))
+            rows = list(rows_of_record(records[number], number + 1, form, reading))
+            for row in rows:
+                require_whole(row, needs_golden=needs_golden)
         except BadRow as error:
-            if not skip_bad_rows:
-                raise UsageError(f"{path}, row {number}: {error} Mend the row, or pass --skip_bad_rows.") from None
-            bad.append(number)
-    if bad:
-        shown = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
-        print(f"{path}: dropped {len(bad)} bad of {len(bad) + len(rows)} rows (rows {shown})")
-    if not rows:
-        raise UsageError(f"{path} has no {'good ' if bad else ''}rows; expected at least one.")
-    return rows
+            if not reading.skip_bad_rows:
+                raise UsageError(f"{path}, row {number + 1}: {error}{_hint(error, records, number, form)}") from None
+            reasons[number + 1] = str(error)
+        else:
+            places += [(number, turn) for turn in range(len(rows))]
+    return places, reasons
 
 
-def load_eval_rows(path: str, *, at_most: int | None = None, skip_bad_rows: bool = False) -> list[Row]:
+def _hint(error: BadRow, records: Records, number: int, form: Format) -> str:
+    others = [name for name in records[number] if name != "prompt"] if isinstance(records[number], dict) else []
+    if form.name == "ours" and "'golden_response' is missing" in str(error) and others:
+        return f" If a column holds it, name it: {suggestion(['prompt', *others])}. Or pass --skip_bad_rows."
+    return " Mend the row, or pass --skip_bad_rows."
+
+
+def _dropped(path: str, reasons: dict[int, str], records: int) -> str:
+    """How many records were dropped, and why: reasons that differ in what was found count as one."""
+    kinds = Counter(re.sub(r" is \S.*?, expected", " is wrong, expected", reason) for reason in reasons.values())
+    first = ", ".join(map(str, list(reasons)[:5])) + (", …" if len(reasons) > 5 else "")
+    lines = [f"  {count:>6}  {reason}" for reason, count in kinds.most_common(MOST_REASONS)]
+    return "\n".join([f"{path}: dropped {len(reasons)} bad of {records} rows (rows {first})", *lines])
+
+
+def rows_of_record(record: Any, number: int, form: Format, reading: Reading) -> Iterator[Row]:
+    """The rows that a record of some format holds; most hold one.
+
+    Raises:
+        BadRow: says which field is wrong, what it holds and what was expected.
+    """
+    if not isinstance(record, dict):
+        raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
+    given = {key: value for key, value in record.items() if value is not None}
+    for ours in form.records(given):
+        yield parse_row(ours, number, tools=reading.tools)
+
+
+def load_eval_rows(
+    path: str,
+    *,
+    at_most: int | None = None,
+    needs_golden: bool = False,
+    skip_bad_rows: bool = False,
+    reading: Reading | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Row]:
     """The rows of `path` that are to be scored, see `drawn`, under ids by which answers are told from each other.
 
     An id that is a number, a position as a rule, gets a digest of the prompt: other files have the same numbers.
@@ -55,27 +211,28 @@ def load_eval_rows(path: str, *, at_most: int | None = None, skip_bad_rows: bool
     Raises:
         UsageError: as `load_rows`, or two rows have the same id.
     """
-    rows = [_identified(row) for row in load_rows(path, skip_bad_rows=skip_bad_rows)]
-    id, count = Counter(row.id for row in rows).most_common(1)[0]
+    rows = load_rows(path, needs_golden=needs_golden, skip_bad_rows=skip_bad_rows, reading=reading, say=say)
+    named = [_identified(row) for row in rows]
+    id, count = Counter(row.id for row in named).most_common(1)[0]
     if count > 1:
         raise UsageError(f"{path} has {count} rows with the id {id!r}; expected different ones, or none at all.")
-    return drawn(rows, at_most)
+    return drawn(named, at_most)
 
 
 def load_eval_files(
-    eval_data_path: str | None, prior_data_path: str | None, *, at_most: int | None, skip_bad_rows: bool
+    eval_data_path: str | None, prior_data_path: str | None, *, at_most: int | None, reading: Reading
 ) -> dict[str, list[Row]]:
     """`load_eval_rows` of the files that are given, by what they measure."""
     files = {"new_skill": eval_data_path, "prior_skills": prior_data_path}
     return {
-        title: load_eval_rows(path, at_most=at_most, skip_bad_rows=skip_bad_rows)
+        title: load_eval_rows(path, at_most=at_most, reading=reading)
         for title, path in files.items()
         if path is not None
     }
 
 
 def _identified(row: Row) -> Row:
-    if not row.id.isdecimal():
+    if not row.id.replace(".", "").isdecimal():
         return row
     digest = hashlib.sha256(json.dumps(row.prompt).encode()).hexdigest()
     return dataclasses.replace(row, id=f"{row.id}-{digest[:8]}")
@@ -100,129 +257,3 @@ def default_train_data() -> str:
         if Path(path).is_file():
             return path
     raise UsageError(f"no training data: none of {', '.join(DEFAULT_TRAIN_DATA)} exists. Pass --train_data_path FILE.")
-
-
-def read_records(path: str) -> list[Any]:
-    """The raw records of a data file, whatever its format."""
-    source = Path(path)
-    if not source.exists():
-        raise UsageError(f"no data at {path}. Pass the path of a JSON, JSONL or Parquet file, or a dataset folder.")
-    try:
-        if source.is_dir():
-            return _read_saved_dataset(source)
-        if source.suffix == ".parquet":
-            return _read_parquet(source)
-        text = source.read_text(encoding="utf-8")
-        return _parse_lines(text) if source.suffix == ".jsonl" else _parse_array(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"can't read {path}: {error}") from error
-
-
-def _read_saved_dataset(folder: Path) -> list[Any]:
-    import datasets
-
-    loaded = datasets.load_from_disk(str(folder))
-    if isinstance(loaded, datasets.DatasetDict):
-        splits = ", ".join(map(str, loaded))
-        raise ValueError(f"it holds the splits {splits}; expected one. Name the folder of one split.")
-    return [_without_nulls(record) for record in loaded.to_list()]
-
-
-def _read_parquet(source: Path) -> list[Any]:
-    import pyarrow.parquet
-
-    return [_without_nulls(record) for record in pyarrow.parquet.read_table(source).to_pylist()]
-
-
-def _without_nulls(value: Any) -> Any:
-    """Columnar formats fill keys that a record lacks with nulls; JSON records simply lack them."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
-def _parse_array(text: str) -> list[Any]:
-    content = json.loads(text)
-    if not isinstance(content, list):
-        raise ValueError(f"found a JSON {type(content).__name__}, expected an array of rows.")
-    return content
-
-
-def _parse_lines(text: str) -> list[Any]:
-    records = []
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also cut at U+2028 within a text
-        if line.strip():
-            try:
-                records.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number} is not JSON: {error}") from error
-    return records
-
-
-def parse_row(record: Any, number: int, *, needs_golden: bool) -> Row:
-    """One record as a `Row`.
-
-    Raises:
-        BadRow: says which field is wrong, what it holds and what was expected.
-    """
-    if not isinstance(record, dict):
-        raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
-    rest = dict(record)
-    prompt = _parse_prompt(rest.pop("prompt", None))
-    golden_response = _parse_golden_response(rest.pop("golden_response", None))
-    if golden_response is None and needs_golden:
-        raise BadRow("field 'golden_response' is missing, expected a list of lines.")
-    golden_answer = _parse_golden_answer(rest.pop("golden_answer", None))
-    return Row(str(rest.pop("id", number)), prompt, golden_response, golden_answer, rest)
-
-
-def _parse_prompt(value: Any) -> list[Message]:
-    if value is None:
-        raise BadRow("field 'prompt' is missing, expected a text or a list of messages.")
-    messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        raise BadRow(
-            f"field 'prompt' is {_shortened(value)}, expected a text or a list of "
-            "{'role': …, 'content': text} messages."
-        )
-    if messages[-1]["role"] != "user":
-        raise BadRow(f"the last message of 'prompt' is of role {messages[-1]['role']!r}, expected 'user'.")
-    if not messages[-1]["content"].strip():
-        raise BadRow("field 'prompt' is empty, expected a text.")
-    return messages
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
-
-
-def _parse_golden_response(value: Any) -> str | None:
-    if value is None:
-        return None
-    lines = [value] if isinstance(value, str) else value
-    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-        raise BadRow(f"field 'golden_response' is {_shortened(value)}, expected a list of texts.")
-    text = "\n".join(lines)
-    if not text.strip():
-        raise BadRow("field 'golden_response' is empty, expected a list of lines.")
-    return text
-
-
-def _parse_golden_answer(value: Any) -> list[dict[str, Any]] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(_is_action(item) for item in value):
-        raise BadRow(
-            f"field 'golden_answer' is {_shortened(value)}, expected a list of "
-            "{'Action': text, 'Action_Input': text or object}."
-        )
-    return value
-
-
-def _is_action(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("Action"), str) and "Action_Input" in value
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from trainer.data.dataset import drawn, load_eval_rows
+from trainer.data.dataset import Reading, drawn, load_eval_rows
 from trainer.data.prompts import PromptEncoder, with_demonstration
 from trainer.data.rows import Row
 from trainer.evaluation.judge import Judge
@@ -56,7 +56,7 @@ def check(settings: Check) -> None:
     """
     if settings.output_file is not None:
         require_output_file(settings.output_file)
-    pool = load_eval_rows(settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows)
+    pool = load_eval_rows(settings.eval_data_path, reading=Reading.of(settings))
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)

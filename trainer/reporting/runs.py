@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from trainer.data.dataset import load_eval_rows
+from trainer.data.dataset import Reading, load_eval_rows
 from trainer.data.rows import Row
 from trainer.errors import UsageError
 
@@ -88,7 +88,12 @@ class Run:
             return {}
         if not Path(path).exists():
             raise UsageError(f"{path} is not here. Make the report in the folder that `train` ran in to see them.")
-        return {row.id: row for row in load_eval_rows(path, skip_bad_rows=bool(self.config.get("skip_bad_rows")))}
+        reading = Reading(
+            columns=self.config.get("columns"),
+            turns=self.config.get("turns", "each"),
+            skip_bad_rows=bool(self.config.get("skip_bad_rows")),
+        )
+        return {row.id: row for row in load_eval_rows(path, reading=reading, say=lambda line: None)}
 
 
 def _is_number(value: Any) -> bool:

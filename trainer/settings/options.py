@@ -62,7 +62,18 @@ PATIENCE = option(
     decides=False,
     at_least=0,
 )
-SKIP_BAD_ROWS = option(False, "drop rows that break the data format and say how many")
+SKIP_BAD_ROWS = option(False, "drop rows that can't be used, and say how many and why")
+COLUMNS = option(
+    None,
+    "which column is which, for files that have these columns: prompt=question,golden_response=answer; a text with "
+    "{column} in it joins several (unset: told by the columns' names)",
+)
+TURNS = option(
+    "each",
+    "of a conversation with several answers of the assistant: each becomes a row, or the last alone",
+    choices=("each", "last"),
+)
+TOOLS = option(None, "file of tools for rows that name none, as OpenAI, MCP or Anthropic write them (unset: none)")
 MAX_EVAL_SAMPLES = option(
     None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
 )
@@ -121,7 +132,8 @@ class Train(ServedTeacher, Student):
 
     train_data_path: str | None = option(
         None,
-        "training rows: JSON, JSONL, Parquet or a `save_to_disk` folder "
+        "training rows, of any common format: a file, files with commas between or a pattern, a folder, or ORG/NAME of "
+        "the hub "
         "(unset: data/tooluse_data/train_data.json, else sample_train.json there)",
     )
     eval_data_path: str | None = option(
@@ -132,6 +144,9 @@ class Train(ServedTeacher, Student):
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
     skip_bad_rows: bool = SKIP_BAD_ROWS
+    columns: str | None = COLUMNS
+    turns: str = TURNS
+    tools: str | None = TOOLS
     eval_steps: int | None = option(
         None, "also score, and save, each this many optimizer steps (unset: before and after training)", at_least=1
     )
@@ -286,7 +301,9 @@ class Generate:
     prompts: str | None = option(
         None, "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)"
     )
-    skip_bad_rows: bool = option(False, "drop rows of --prompts that break the data format and say how many")
+    skip_bad_rows: bool = option(False, "drop rows of --prompts that can't be used, and say how many and why")
+    columns: str | None = COLUMNS
+    turns: str = TURNS
     tools: str | None = option(
         None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
     )
@@ -321,6 +338,9 @@ class Eval(Server, Student):
     )
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
     skip_bad_rows: bool = SKIP_BAD_ROWS
+    columns: str | None = COLUMNS
+    turns: str = TURNS
+    tools: str | None = TOOLS
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
     teacher_prompt_template: str = PROMPT_TEMPLATE
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
@@ -352,6 +372,9 @@ class Check(ServedTeacher, Student):
     )
     eval_data_path: str = option(TOOLUSE_EVAL_DATA, "with --headroom: rows of the new skill")
     skip_bad_rows: bool = SKIP_BAD_ROWS
+    columns: str | None = COLUMNS
+    turns: str = TURNS
+    tools: str | None = TOOLS
     teacher_prompt_template: str = PROMPT_TEMPLATE
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     output_file: str | None = option(None, "with --headroom: JSON file for all that was found (unset: not written)")

@@ -75,7 +75,7 @@ class Demonstrator:
     """
 
     def __init__(
-        self, client: TeacherClient, rows: list[Row], settings: Train, journal: Journal, temperature: float = 0.0
+        self, client: TeacherClient, rows: Sequence[Row], settings: Train, journal: Journal, temperature: float = 0.0
     ):
         check_template(settings.teacher_prompt_template)
         self.client = client
@@ -134,7 +134,7 @@ class Demonstrator:
             return None
 
 
-def open_journal(path: str | Path, rows: list[Row], settings: Train, temperature: float = 0.0) -> Journal:
+def open_journal(path: str | Path, rows: Sequence[Row], settings: Train, temperature: float = 0.0) -> Journal:
     """The journal of the rows' demonstrations.
 
     Raises:
@@ -144,7 +144,7 @@ def open_journal(path: str | Path, rows: list[Row], settings: Train, temperature
 
 
 def write_demonstrations(
-    rows: list[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
+    rows: Sequence[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
 ) -> Demonstrations:
     """The demonstrations of all rows, in their order. Prints one line of counts.
 
@@ -218,7 +218,9 @@ class DemonstrationFeed:
 
 
 @contextmanager
-def open_feed(client: TeacherClient, rows: list[Row], settings: Train, journal: Path) -> Iterator[DemonstrationFeed]:
+def open_feed(
+    client: TeacherClient, rows: Sequence[Row], settings: Train, journal: Path
+) -> Iterator[DemonstrationFeed]:
     """A feed with its journal: two steps ahead, and as far as keeps the client busy."""
     with open_journal(journal, rows, settings) as kept:
         at_once = settings.vllm_server_max_concurrency
@@ -239,7 +241,7 @@ def answered(texts: Sequence[str | None]) -> Request:
     return request
 
 
-def _decides(rows: list[Row], settings: Train, temperature: float) -> dict[str, Any]:
+def _decides(rows: Sequence[Row], settings: Train, temperature: float) -> dict[str, Any]:
     texts = [(row.prompt, row.golden_response) for row in rows]
     return {
         "rows": hashlib.sha256(repr(texts).encode()).hexdigest(),
@@ -280,7 +282,7 @@ def usable_text(row: Row, answer: ChatAnswer | None) -> str | None:
     return answer.text.strip()
 
 
-def _choose(rows: list[Row], answers: list[ChatAnswer | None]) -> Demonstrations:
+def _choose(rows: Sequence[Row], answers: list[ChatAnswer | None]) -> Demonstrations:
     texts, reasons, replaced = [], {}, 0
     for row, answer in zip(rows, answers, strict=True):
         texts.append(usable_text(row, answer))

@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.data.dataset import default_train_data, load_eval_files, load_rows
+from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.errors import UsageError
@@ -28,7 +29,7 @@ class Inputs:
         limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
     """
 
-    train_rows: list[Row]
+    train_rows: Sequence[Row]
     eval_rows: dict[str, list[Row]]
     encoder: PromptEncoder
     arguments: SDFTConfig | SFTConfig
@@ -91,9 +92,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
         )
     # A served teacher also scores without a demonstration.
     needs_golden = settings.demonstrations == "golden" and settings.objective != "served"
-    train_rows = load_rows(
-        settings.train_data_path or "", needs_golden=needs_golden, skip_bad_rows=settings.skip_bad_rows
-    )
+    train_rows = load_rows(settings.train_data_path or "", needs_golden=needs_golden, reading=Reading.of(settings))
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
     if settings.objective == "sdft":
         for row in train_rows:
@@ -129,5 +128,5 @@ def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
         settings.eval_data_path,
         settings.prior_data_path,
         at_most=settings.max_eval_samples,
-        skip_bad_rows=settings.skip_bad_rows,
+        reading=Reading.of(settings),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class TeacherSetup:
         line: Line,
         settings: Train,
         identity: TeacherIdentity,
-        rows: list[Row],
+        rows: Sequence[Row],
         tokenizer: PreTrainedTokenizerBase,
         end_ids: list[int],
         request: Request,
