@@ -210,3 +210,24 @@ def forget_score(run: Path, step: int) -> None:
 def is_score(line: str, step: int) -> bool:
     record = json.loads(line)
     return record["step"] == step and "eval/new_skill" in record
+
+
+def test_a_run_whose_data_or_model_changed_is_not_gone_on_with_unless_asked(rows, tmp_path):
+    data, model = tmp_path / "rows.jsonl", tmp_path / "model"
+    records = [json.dumps(record) for record in json.loads(rows.read_text())]
+    data.write_text("\n".join(records))
+    shutil.copytree(WORLD / "student", model)
+    arguments = ["train", *SMALL, "--model_name_or_path", model, "--train_data_path", data, "--max_steps", 2]
+    arguments += ["--output_dir", tmp_path / "run"]
+    assert trainer(*arguments).returncode == 0
+    files = json.loads((tmp_path / "run" / "environment.json").read_text())["files"]
+    assert files[str(data)] == hashlib.sha256(data.read_bytes()).hexdigest() and f"{model}/model.safetensors" in files
+    with (model / "config.json").open("a") as file:
+        file.write(" ")
+    done = trainer(*arguments)
+    assert done.returncode == 2 and f"{model}/config.json has changed since the run in" in done.stderr
+    data.write_text("\n".join(records[1:]))
+    done = trainer(*arguments)
+    assert done.returncode == 2 and f"{data} has changed" in done.stderr
+    done = trainer(*arguments, "--accept_changed_data")
+    assert done.returncode == 0 and "holds the finished run" in done.stdout and "warning: " in done.stdout

@@ -42,6 +42,7 @@ def run(resolved: Resolved) -> int:
         print(f"would train on {len(inputs.train_rows)} rows with these settings:\n{show(resolved)}")
         return 0
     directory = RunDirectory.open(settings.output_dir, resolved)
+    directory.require_same_files(inputs.files, accepted=settings.accept_changed_data)
     if directory.is_finished():
         print(f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again.")
         return 0
@@ -179,7 +180,7 @@ class Run:
 
     def write_environment(self) -> None:
         """Write `environment.json`."""
-        self.directory.write_json("environment.json", environment(self.teacher_summary()))
+        self.directory.write_json("environment.json", environment(self.teacher_summary(), self.inputs.files))
 
     def print_result(self) -> None:
         """The headline of the run and where the rest is."""

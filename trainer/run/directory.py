@@ -85,6 +85,28 @@ class RunDirectory:
                 "Pass another --output_dir, or the settings of that run to go on with it."
             )
 
+    def require_same_files(self, files: dict[str, str], *, accepted: bool) -> None:
+        """Compare data and model with those that the run in this folder began with.
+
+        Args:
+            files: SHA-256 by path, as they are now.
+            accepted: Whether the user said to go on all the same; it is told what changed.
+
+        Raises:
+            UsageError: a file changed, is new, or is gone.
+        """
+        began_with = (self.read_json("environment.json") or {}).get("files") or files
+        changed = [f"{file} has changed" for file in files if file in began_with and files[file] != began_with[file]]
+        changed += [f"{file} is new" for file in files if file not in began_with]
+        changed += [f"{file} is gone" for file in began_with if file not in files]
+        if not changed:
+            return
+        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+        what = f"{', '.join(changed[:3])}{more} since the run in {self.path} began"
+        if not accepted:
+            raise UsageError(f"{what}. Pass another --output_dir, or --accept_changed_data to go on with this run.")
+        print(f"warning: {what}; it goes on (--accept_changed_data)")
+
     def _require_no_checkpoint(self) -> None:
         strangers = sorted(self.path.glob("checkpoint-*"))
         if strangers:

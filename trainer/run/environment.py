@@ -24,8 +24,12 @@ PACKAGES = (
 )
 
 
-def environment(teacher: dict[str, Any] | None) -> dict[str, Any]:
-    """The content of `environment.json`: versions, device, git commit, the served teacher's identity."""
+def environment(teacher: dict[str, Any] | None, files: dict[str, str]) -> dict[str, Any]:
+    """The content of `environment.json`: versions, device, git commit, the served teacher's identity.
+
+    Args:
+        files: SHA-256 of the data files and of the model's, by path.
+    """
     gpu = torch.cuda.is_available()
     return {
         "trainer": __version__,
@@ -38,6 +42,7 @@ def environment(teacher: dict[str, Any] | None) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "teacher": teacher,
+        "files": files,
     }
 
 

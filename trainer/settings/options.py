@@ -156,6 +156,9 @@ class Train(ServedTeacher, Student):
         at_least=0,
         at_most=1,
     )
+    accept_changed_data: bool = option(
+        False, "go on with a run though its data or its model's files have changed since it began", decides=False
+    )
     output_dir: str = option("outputs/sdft", "run directory; an unfinished run there is resumed", decides=False)
 
     objective: str = option(

@@ -10,6 +10,7 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
+from trainer.data.digests import data_digests, model_digests
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.errors import UsageError
@@ -26,6 +27,7 @@ class Inputs:
 
     Attributes:
         eval_rows: "new_skill" and "prior_skills", each where a file was given.
+        files: SHA-256 of the data files and of the model's, by path.
         limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
     """
 
@@ -34,6 +36,7 @@ class Inputs:
     encoder: PromptEncoder
     arguments: SDFTConfig | SFTConfig
     limit: MicrobatchLimit | None
+    files: dict[str, str]
 
 
 def settle(settings: Train) -> Train:
@@ -100,7 +103,18 @@ def read_inputs(resolved: Resolved) -> Inputs:
     warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
-    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
+    return Inputs(
+        train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved), digests_of(settings)
+    )
+
+
+def digests_of(settings: Train) -> dict[str, str]:
+    """SHA-256 of all files that decide a run's outcome, by path."""
+    data = (settings.train_data_path, settings.eval_data_path, settings.prior_data_path)
+    found = model_digests(settings.model_name_or_path)
+    for spec in filter(None, data):
+        found |= data_digests(spec)
+    return found
 
 
 def warn_of_no_floor(resolved: Resolved) -> None:

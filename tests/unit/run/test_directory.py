@@ -73,6 +73,25 @@ def test_a_run_is_finished_when_its_summary_says_so(tmp_path):
 
 
 def test_the_environment_names_versions_device_and_teacher():
-    record = json.loads(json.dumps(environment({"model": "glm-4.7"})))
+    record = json.loads(json.dumps(environment({"model": "glm-4.7"}, {"rows.json": "ab"})))
     assert record["packages"]["trl"] == "1.16.0"
     assert record["device"] and record["python"] and record["teacher"] == {"model": "glm-4.7"}
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"rows.json": "b", "model/x": "m"}, "rows.json has changed since"),
+        ({"rows.json": "a"}, "model/x is gone since"),
+        ({"rows.json": "a", "model/x": "m", "more.json": "c"}, "more.json is new since"),
+    ],
+)
+def test_a_run_goes_on_with_the_files_that_it_began_with_or_says_which_differ(tmp_path, capsys, now, words):
+    directory = RunDirectory(tmp_path)
+    directory.require_same_files(now, accepted=False)  # nothing was begun
+    directory.write_json("environment.json", {"files": {"rows.json": "a", "model/x": "m"}})
+    directory.require_same_files({"rows.json": "a", "model/x": "m"}, accepted=False)
+    with pytest.raises(UsageError, match=f"{words} the run in {tmp_path} began.*--accept_changed_data"):
+        directory.require_same_files(now, accepted=False)
+    directory.require_same_files(now, accepted=True)
+    assert words in capsys.readouterr().out
