@@ -287,8 +287,15 @@ class Generate:
         None, "rows whose prompts are answered, in the data format (unset: the teacher writes the prompts too)"
     )
     skip_bad_rows: bool = option(False, "drop rows of --prompts that break the data format and say how many")
+    reject_near_duplicates: bool = option(
+        False,
+        "also reject prompts of --prompts that ask nearly the same as one before them; of prompts that the teacher "
+        "writes they always are",
+    )
     tools: str | None = option(
-        None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
+        None,
+        "tool catalogue (OpenAI's, MCP's, Anthropic's, … spelling) or OpenAPI document, for a recipe with tools "
+        "(unset: the recipe's)",
     )
     judge: int | None = option(
         None,
