@@ -293,9 +293,7 @@ class Generate:
         "writes they always are",
     )
     tools: str | None = option(
-        None,
-        "tool catalogue (OpenAI's, MCP's, Anthropic's, … spelling) or OpenAPI document, for a recipe with tools "
-        "(unset: the recipe's)",
+        None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
     )
     judge: int | None = option(
         None,
