@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from trainer.data.dataset import Reading
 from trainer.errors import TeacherError, UsageError
 from trainer.generation.card import rejections, report
+from trainer.generation.checks import CALL_RULES
 from trainer.generation.factory import Factory
 from trainer.generation.files import JOURNAL, REJECTED, claim_folder, data_files, write_files
 from trainer.generation.prompts import Commissions, Draft, given
@@ -41,10 +43,9 @@ def run(resolved: Resolved) -> int:
     with Journal(folder / JOURNAL, decides(settings, recipe, tools, prompts)) as journal:
         factory = Factory(settings, recipe, prompts, journal)
         work(factory, journal)
-    if not factory.kept:
-        raise TeacherError(shortage(factory))
     write_files(folder, factory)
-    print(summary(factory), f"wrote {', '.join(map(str, data_files(folder, settings)))}", sep="\n")
+    if factory.kept:
+        print(summary(factory), f"wrote {', '.join(map(str, data_files(folder, settings)))}", sep="\n")
     if len(factory.kept) < factory.wanted:
         raise TeacherError(shortage(factory))
     return 0
@@ -84,7 +85,14 @@ def prompts_of(settings: Generate, recipe: Recipe, tools: Sequence[Tool]) -> Com
         if recipe.request is None:
             raise UsageError(f"the recipe {recipe.name} makes no prompts. Pass --prompts FILE, or --recipe qa.")
         return Commissions(recipe, tools, settings.seed)
-    different = given(settings.prompts, tools, settings.seed, skip_bad_rows=settings.skip_bad_rows)
+    if settings.reject_near_duplicates and recipe.near_duplicates is None:
+        raise UsageError(
+            f"--reject_near_duplicates: the recipe {recipe.name} doesn't say from which similarity on. Add a line "
+            "`near_duplicates: 0.9` to it."
+        )
+    looks_at_calls = not CALL_RULES.isdisjoint(recipe.checks)
+    reading = Reading(settings.columns, settings.turns, skip_bad_rows=settings.skip_bad_rows)
+    different = given(settings.prompts, tools, settings.seed, reading=reading, checks_calls=looks_at_calls)
     wanted = settings.train_samples + settings.eval_samples
     if len(different) < wanted:
         raise UsageError(

@@ -1,6 +1,5 @@
 """Our own format of a row, which all others become."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -113,15 +112,14 @@ def _tools(rest: dict[str, Any]) -> list[Tool]:
     if key is None:
         return []
     value = rest[key]
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else []
-        except ValueError as error:
-            raise BadRow(f"field {key!r} is {shown(value)}, expected a list of tools, or its JSON.") from error
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return []
+    try:
+        tools = [as_openai(tool) for tool in tools_in(value)] if value != "" else []
+    except BadRow as error:
+        raise BadRow(f"field {key!r}: {error}") from None
     rest.pop(key)
-    return [as_openai(tool) for tool in tools_in(value)]
+    return tools
 
 
 def _context(value: Any) -> str | list[Message] | None:

@@ -5,6 +5,7 @@ OpenAI (wrapped in `function` or bare), MCP (`inputSchema`), Anthropic (`input_s
 names, with types as Python, BFCL and Gemini write them.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -73,9 +74,14 @@ def as_openai(tool: Any) -> Tool:
 def tools_in(content: Any) -> list[Any]:
     """The entries of what holds tools: a list, one tool alone, an answer to MCP's tools/list, a request to a server.
 
+    Args:
+        content: One of these, or its JSON text, as columnar files have it.
+
     Raises:
         BadRow: no tools are to be found in it; says the keys.
     """
+    if isinstance(content, str):
+        content = _decoded(content)
     if isinstance(content, list):
         return [tool for entry in content for tool in _grouped(entry)]
     if not isinstance(content, dict):
@@ -89,6 +95,13 @@ def tools_in(content: Any) -> list[Any]:
     if "name" in content or any(key in content for key in WRAPPERS):
         return [content]
     raise BadRow(f"found an object with the keys {_shortened(list(content))}, expected a list of tools.")
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRow(f"found {_shortened(text)}, expected a list of tools, or its JSON text.") from None
 
 
 def _grouped(entry: Any) -> list[Any]:
@@ -188,7 +201,7 @@ def _with_required(schema: dict[str, Any]) -> dict[str, Any]:
     listed = schema["required"] if isinstance(schema.get("required"), list) else []
     needed = [name for name, field in fields.items() if _says_required(field) and field["required"]]
     plain = {name: _without(each, "required") if _says_required(each) else each for name, each in fields.items()}
-    return {**schema, "properties": plain, "required": list(dict.fromkeys([*listed, *needed]))}
+    return {**schema, "properties": plain, "required": [*listed, *(name for name in needed if name not in listed)]}
 
 
 def _says_required(field: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from trainer.data.rows import Row
+from trainer.generation.checks import content_of
 from trainer.generation.factory import Factory
 
 EXAMPLES = 3
@@ -48,7 +49,7 @@ def report(factory: Factory) -> dict[str, Any]:
 def rejections(factory: Factory) -> dict[str, int]:
     """How many candidates each rule rejected, the recipe's rules first, also where it is none."""
     found = Counter(candidate.reason for candidate in factory.rejected.values())
-    rules = [*factory.recipe.checks, "duplicate", *(["near_duplicate"] if factory.recipe.near_duplicates else [])]
+    rules = [*factory.recipe.checks, "duplicate", *(["near_duplicate"] if factory.near_duplicates else [])]
     return {rule: found[rule] for rule in dict.fromkeys([*rules, *sorted(filter(None, found))])}
 
 
@@ -90,7 +91,7 @@ def _table(header: tuple[str, str], rows: Any) -> str:
 
 
 def _example(row: Row) -> str:
-    return f"**{row.id}**\n\n{_fenced(row.prompt[-1]['content'])}\n\n{_fenced(row.golden_response or '')}"
+    return f"**{row.id}**\n\n{_fenced(content_of(row.prompt[-1]))}\n\n{_fenced(row.golden_response or '')}"
 
 
 def _fenced(text: str) -> str:

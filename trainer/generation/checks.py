@@ -14,7 +14,7 @@ from trainer.data.answers import parse_actions
 from trainer.data.rows import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
-from trainer.generation.tools import Tool, broken_rule
+from trainer.generation.tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule
 from trainer.teachers.served.client import ChatAnswer
 
 OPENING_CHARACTERS = 400
@@ -42,7 +42,7 @@ class Answered:
     @cached_property
     def asked(self) -> str:
         """All that the prompt says."""
-        return "\n".join(message["content"] for message in self.prompt)
+        return "\n".join(map(content_of, self.prompt))
 
     @cached_property
     def opening(self) -> str:
@@ -58,6 +58,11 @@ class Answered:
     @cached_property
     def broken_tool_rule(self) -> str | None:
         return broken_rule(parse_actions(self.answer.text), self.tools) if self.tools else None
+
+
+def content_of(message: Message) -> str:
+    """What a message says; nothing where it only calls tools."""
+    return message.get("content") or ""
 
 
 # ---- whole and something at all
@@ -229,8 +234,8 @@ def _repeats(found: Answered) -> bool:
 
 def _requests(found: Answered) -> Iterator[tuple[str, int]]:
     """Texts whose repetition is an echo, each with the words that it must have at least."""
-    systems = [message["content"] for message in found.prompt if message["role"] == "system"]
-    last = found.prompt[-1]["content"].lstrip()
+    systems = [content_of(message) for message in found.prompt if message["role"] == "system"]
+    last = content_of(found.prompt[-1]).lstrip()
     yield from ((text, WHOLE_WORDS) for text in (systems if systems else [last]))
     sentence = SENTENCE_END.split(last, maxsplit=1)[0]
     if REQUEST.match(sentence) or sentence.endswith("?"):
@@ -241,8 +246,9 @@ def _requests(found: Answered) -> Iterator[tuple[str, int]]:
 
 def _instructions(found: Answered) -> list[str]:
     """What the teacher was shown around the prompt, without examples of answers."""
-    known = [message["content"] for message in found.prompt]
-    added = [m["content"] for m in found.shown if m["role"] in ("system", "user") and m["content"] not in known]
+    known = list(map(content_of, found.prompt))
+    spoken = [content_of(message) for message in found.shown if message["role"] in ("system", "user")]
+    added = [text for text in spoken if text not in known]
     return [piece for text in added for piece in (text.split(known[-1]) if known[-1] else [text])]
 
 
@@ -273,6 +279,8 @@ def wrong_language(found: Answered) -> bool:
 
 
 # ---- calls of tools
+
+CALL_RULES = frozenset((NO_ACTION, UNKNOWN_TOOL, BAD_ARGUMENTS))
 
 
 def no_action(found: Answered) -> bool:

@@ -8,6 +8,7 @@ candidates, their similarity itself decides.
 import hashlib
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import itemgetter
@@ -23,6 +24,7 @@ RECALL = 0.95  # share of the pairs right at the threshold that become candidate
 SHORT = 20  # trigrams; in a shorter text a replaced word makes another task
 PUNCTUATION = ".,;:!?…\"'`*_#“”‘’«»()[]{}。，；：！？、（）「」"
 WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+PART_END = re.compile(r"\n+|(?<=[.!?:;])\s+|(?<=[。！？；：])")  # of a line or a sentence
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing
 
 
@@ -31,12 +33,10 @@ class Sketch:
     """What is kept of a text.
 
     Attributes:
-        exact: The same for texts of the same words, whatever case and whitespace.
         words_W: uint64, hashes of the words.
         trigrams_S: uint64, sorted hashes of the different trigrams; of all its words where a text has fewer than three.
     """
 
-    exact: bytes
     words_W: np.ndarray
     trigrams_S: np.ndarray
 
@@ -60,11 +60,14 @@ class Duplicates:
             raise ValueError(f"found a similarity of {near}; expected over 0, up to 1.")
         self.near = near
         self._keys: dict[bytes, str] = {}
-        self._sketches: list[Sketch] = []
+        self._sketches: list[tuple[str, Sketch]] = []
         self._index = MinHashLSH(num_perm=PERMUTATIONS, params=bands(near)) if near is not None else None
 
-    def of(self, text: str) -> tuple[str, str] | None:
+    def of(self, text: str, compared: str | None = None) -> tuple[str, str] | None:
         """Which kept text this one repeats.
+
+        Args:
+            compared: The part of the text by which near duplicates are told; None: all of it.
 
         Returns:
             "duplicate" or "near_duplicate", and the key of the kept text: of near ones the most similar, the first of
@@ -75,22 +78,34 @@ class Duplicates:
             return "duplicate", self._keys[exact]
         if self.near is None or self._index is None:
             return None
-        sketch, minhash = sketch_of(text)
+        sketch, minhash = sketch_of(text if compared is None else compared)
         numbers: list[Any] = self._index.query(minhash)
-        found = [(jaccard(sketch, kept), kept) for kept in map(self._sketches.__getitem__, sorted(numbers))]
-        near = [(similarity, kept) for similarity, kept in found if similarity >= self.near and same_task(sketch, kept)]
-        return ("near_duplicate", self._keys[max(near, key=itemgetter(0))[1].exact]) if near else None
+        similar = [self._sketches[number] for number in sorted(numbers)]
+        found = [(jaccard(sketch, kept), key, kept) for key, kept in similar]
+        near = [(share, key) for share, key, kept in found if share >= self.near and same_task(sketch, kept)]
+        return ("near_duplicate", max(near, key=itemgetter(0))[1]) if near else None
 
-    def add(self, key: str, text: str) -> None:
-        """Keep a text under a key; of equal texts the first one's key stays."""
+    def add(self, key: str, text: str, compared: str | None = None) -> None:
+        """Keep a text under a key, see `of`; of equal texts the first one's key stays."""
         exact = fingerprint(text)
         if exact in self._keys:
             return
         self._keys[exact] = key
         if self._index is not None:
-            sketch, minhash = sketch_of(text)
+            sketch, minhash = sketch_of(text if compared is None else compared)
             self._index.insert(len(self._sketches), minhash)
-            self._sketches.append(sketch)
+            self._sketches.append((key, sketch))
+
+
+def without_shared_parts(texts: Sequence[str]) -> list[str]:
+    """Each text without the sentences and lines that all of them have; one that has no others stays whole.
+
+    So requests that stand in the same page of instructions or documentation are told apart by what they ask.
+    """
+    parts = [PART_END.split(text) for text in texts]
+    shared = set.intersection(*map(set, parts)) if len(texts) > 1 else set[str]()
+    own = (" ".join(part for part in mine if part not in shared) for mine in parts)
+    return [rest if rest.strip() else text for rest, text in zip(own, texts, strict=True)]
 
 
 @lru_cache(maxsize=256)
@@ -116,7 +131,7 @@ def sketch_of(text: str) -> tuple[Sketch, MinHash]:
     trigrams_S = np.unique(_trigrams(hashes_W))
     minhash = _empty_minhash().copy()
     minhash.update_batch((trigrams_S >> np.uint64(32)).tolist())
-    return Sketch(fingerprint(text), hashes_W, trigrams_S), minhash
+    return Sketch(hashes_W, trigrams_S), minhash
 
 
 def _trigrams(hashes_W: np.ndarray) -> np.ndarray:

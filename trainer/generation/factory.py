@@ -8,18 +8,21 @@ The journal keeps the teacher's answers, not what is made of them.
 import asyncio
 import contextlib
 import dataclasses
+import json
 import re
 import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.rows import Message, Row
+from trainer.data.values import unfit_value
 from trainer.errors import TeacherError
-from trainer.generation.checks import Answered, broken
+from trainer.generation.checks import Answered, broken, content_of
 from trainer.generation.duplicates import Duplicates
-from trainer.generation.prompts import Commission, Commissions, Draft
+from trainer.generation.prompts import Commission, Commissions, Draft, place_of_request
 from trainer.generation.recipe import Recipe
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
@@ -44,7 +47,7 @@ class Candidate:
 
     Attributes:
         row: Without an answer.
-        words: By which a duplicate is recognised; None where there is no prompt.
+        words, asked: By which a duplicate is recognised, see `Draft`; None where there is no prompt.
         reason: The rule that it breaks; None: it is good.
         answer: The text that broke it.
         repeats: The id of the kept row that it is a duplicate of.
@@ -57,6 +60,7 @@ class Candidate:
     answer: str | None = None
     repeats: str | None = None
     good: Row | None = None
+    asked: str | None = None
 
 
 @dataclass
@@ -105,7 +109,7 @@ class Factory:
         for record in journal.records.values():
             self.earlier.add(ChatAnswer(**record))
         self.began = time.monotonic()
-        self._duplicates = Duplicates(recipe.near_duplicates)
+        self._duplicates = Duplicates(self.near_duplicates)
         self._asked: set[int] = set()
         self._identifying = asyncio.Lock()
         self._refused = self._answered = 0
@@ -119,6 +123,12 @@ class Factory:
             adapts=True,
             patience=settings.teacher_patience,
         )
+
+    @property
+    def near_duplicates(self) -> float | None:
+        """The similarity from which on a candidate is rejected: a user's own prompts only where that is asked for."""
+        rejects = isinstance(self.prompts, Commissions) or self.settings.reject_near_duplicates
+        return self.recipe.near_duplicates if rejects else None
 
     @property
     def limit(self) -> int:
@@ -182,14 +192,14 @@ class Factory:
         while len(self.kept) < self.wanted and (candidate := self._made.pop(self.settled, None)) is not None:
             self._hopeful -= candidate.reason is None
             self._forget(self.settled)
-            again = None if candidate.words is None else self._duplicates.of(candidate.words)
+            again = None if candidate.words is None else self._duplicates.of(candidate.words, candidate.asked)
             if again is not None:
                 rule, former = again
                 self.rejected[self.settled] = Candidate(candidate.row, None, rule, repeats=former)
             elif candidate.good is None:
                 self.rejected[self.settled] = candidate
             else:
-                self._duplicates.add(candidate.row.id, candidate.words or "")
+                self._duplicates.add(candidate.row.id, candidate.words or "", candidate.asked)
                 self.new_rows += self.settled in self._asked
                 self.kept.append(candidate.good)
 
@@ -208,8 +218,8 @@ class Factory:
             if isinstance(written, Candidate):
                 return written
             prompt = written
-        if self._duplicates.of(prompt.words) is not None:  # of a kept row: it will be rejected, whatever the answer
-            return Candidate(prompt.row, prompt.words, "duplicate")
+        if self._duplicates.of(prompt.words, prompt.asked) is not None:  # of a kept row: rejected, whatever the answer
+            return _rejected(prompt, "duplicate")
         return await self._answer(number, prompt)
 
     async def _request(self, number: int, commission: Commission) -> Draft | Candidate:
@@ -244,16 +254,18 @@ class Factory:
         return await self._graded(number, draft, candidate, place)
 
     async def _good_answer(self, number: int, draft: Draft, place: int) -> Candidate:
-        shown = [*draft.row.prompt]
-        shown[-1] = {**shown[-1], "content": self.recipe.answer.format(prompt=shown[-1]["content"])}
+        shown, place_asked = [*draft.row.prompt], place_of_request(draft.row.prompt)
+        request = shown[place_asked]
+        shown[place_asked] = {**request, "content": self.recipe.answer.format(prompt=content_of(request))}
         answer = await self._ask(f"{number}/answer/{place}", shown, self.max_tokens, self.temperature)
         if answer is None:
-            return Candidate(draft.row, draft.words, "refused")
+            return _rejected(draft, "refused")
         found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools)
         rule = broken(found, self.recipe.checks) or contradiction(draft.row, answer)
         if rule is not None:
-            return Candidate(draft.row, draft.words, rule, answer.text)
-        return Candidate(draft.row, draft.words, None, good=answered(draft, answer.text.strip()))
+            return _rejected(draft, rule, answer.text)
+        good = answered(draft, answer.text.strip())
+        return Candidate(draft.row, draft.words, None, good=good, asked=draft.asked)
 
     # ---- grades
 
@@ -261,14 +273,15 @@ class Factory:
         """A good candidate with the teacher's grade; rejected below the floor."""
         assert candidate.good is not None
         text = candidate.good.golden_response or ""
-        asked = self.recipe.grading.format(prompt=draft.row.prompt[-1]["content"], answer=text)
+        request = content_of(draft.row.prompt[place_of_request(draft.row.prompt)])
+        asked = self.recipe.grading.format(prompt=request, answer=text)
         messages: list[Message] = [{"role": "user", "content": asked}]
         answer = await self._ask(f"{number}/grade/{place}", messages, GRADING_TOKENS, 0.0, thinks=False)
         grade = parse_grade(answer.text) if answer is not None else None
         if grade is None:
-            return 0, Candidate(draft.row, draft.words, "ungraded", text)
+            return 0, _rejected(draft, "ungraded", text)
         if grade < (self.settings.judge or 0):
-            return grade, Candidate(draft.row, draft.words, "low_grade", text)
+            return grade, _rejected(draft, "low_grade", text)
         good = dataclasses.replace(candidate.good, extra={**candidate.good.extra, "judge_grade": grade})
         return grade, dataclasses.replace(candidate, good=good)
 
@@ -333,12 +346,25 @@ def connections_at_most() -> int:
     return MOST_AT_ONCE if soft == resource.RLIM_INFINITY else max(1, soft - OTHER_FILES)
 
 
+def _rejected(draft: Draft, rule: str, answer: str | None = None) -> Candidate:
+    return Candidate(draft.row, draft.words, rule, answer, asked=draft.asked)
+
+
 def answered(draft: Draft, text: str) -> Row:
-    """The row with its demonstration; where it offers tools, with the calls in it."""
-    if not draft.tools or draft.row.golden_answer is not None:
+    """The row with its demonstration; where it offers tools, with the calls in it.
+
+    An answer without calls to a row that brought its own tools is one in words, and no statement that none is right.
+    """
+    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in parse_actions(text)]
+    in_words = not calls and draft.row.tools is not None
+    if not draft.tools or draft.row.golden_answer is not None or in_words:
         return dataclasses.replace(draft.row, golden_response=text)
-    calls = [{"Action": action.name, "Action_Input": action.input} for action in parse_actions(text)]
     return dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
+
+
+def _writable(value: Any) -> Any:
+    """An action's input; as JSON text where decoded it is what no file holds, such as half of a surrogate pair."""
+    return value if unfit_value(value) is None else json.dumps(value)
 
 
 def contradiction(row: Row, answer: ChatAnswer) -> str | None:

@@ -13,6 +13,8 @@ from trainer.run.atomic import replacing, try_to_write, write_json, write_text
 from trainer.settings.options import Generate
 
 JOURNAL, REJECTED, REPORT, CARD = "generate.journal.jsonl", "rejected.jsonl", "generation_report.json", "README.md"
+MANY_KEYS = 300  # of the objects in one column
+MESSAGES = ("prompt", "golden_response", "privileged_context")  # columns of texts, or of messages
 TRAIN, EVAL = "train_data", "eval_data"  # .json, .jsonl or .parquet
 
 
@@ -46,16 +48,24 @@ def claim_folder(settings: Generate) -> Path:
 
 
 def write_files(folder: Path, factory: Factory) -> None:
-    """Data, rejected rows, report and card.
+    """Rejected rows and report; where there are good rows, data and card too: none replaces those of an earlier run.
 
     The first rows become eval data, so that a later, larger run of the same seed leaves them as they are.
 
     Raises:
         UsageError: the disk is full, or the folder not writable any more.
     """
-    settings, rows = factory.settings, factory.kept
-    train, evaluation = data_files(folder, settings)
-    rejected = [
+    try:
+        write_text(folder / REJECTED, _lines(_rejected(factory)))
+        write_json(folder / REPORT, report(factory))
+        if factory.kept:
+            _write_data(folder, factory)
+    except OSError as error:
+        raise UsageError(f"can't write to {folder}: {error.strerror}. Expected a writable folder with room.") from error
+
+
+def _rejected(factory: Factory) -> list[dict[str, Any]]:
+    return [
         {
             "number": number,
             "rule": found.reason,
@@ -65,14 +75,13 @@ def write_files(folder: Path, factory: Factory) -> None:
         }
         for number, found in sorted(factory.rejected.items())
     ]
-    try:
-        write_rows(evaluation, rows[: settings.eval_samples])
-        write_rows(train, rows[settings.eval_samples :])
-        write_text(folder / REJECTED, _lines(rejected))
-        write_json(folder / REPORT, report(factory))
-        write_text(folder / CARD, card(factory))
-    except OSError as error:
-        raise UsageError(f"can't write to {folder}: {error.strerror}. Expected a writable folder with room.") from error
+
+
+def _write_data(folder: Path, factory: Factory) -> None:
+    train, evaluation = data_files(folder, factory.settings)
+    write_rows(evaluation, factory.kept[: factory.settings.eval_samples])
+    write_rows(train, factory.kept[factory.settings.eval_samples :])
+    write_text(folder / CARD, card(factory))
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -91,7 +100,7 @@ def _lines(records: Sequence[Any]) -> str:
 
 
 def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
-    """A column holds one type: prompts become messages; inputs of actions, nested and mixed values JSON texts."""
+    """A column holds one type, and what it lacks becomes null, which `load_rows` takes for absent."""
     import pyarrow
     import pyarrow.parquet
 
@@ -101,15 +110,83 @@ def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
 
 
-def _column(name: str, values: list[Any]) -> list[Any]:
-    if name == "prompt":
-        return [[{"role": "user", "content": value}] if isinstance(value, str) else value for value in values]
+def _column(name: str, values: list[Any]) -> Any:
+    """An Arrow array which reads back as `values`; where Parquet has no type for them, one of their JSON texts.
+
+    Inputs of actions and arguments of calls always are texts: each has other keys, and a null there is a value.
+    """
     if name == "golden_answer":
-        return [None if value is None else [_call(action) for action in value] for value in values]
-    kinds = {type(value) for value in values if value is not None}
-    lists = kinds == {list} and all(isinstance(text, str) for value in values for text in value or [])
-    alike = lists or (len(kinds) == 1 and kinds <= {str, int, float, bool})
-    return values if alike else [None if value is None else _as_text(value) for value in values]
+        values = [None if value is None else [_call(action) for action in value] for value in values]
+    if name in MESSAGES:
+        mixes = name == "prompt" or (name == "golden_response" and any(map(_holds_messages, values)))
+        values = [None if value is None else _as_messages(name, value, mixes) for value in values]
+    array = _typed(values)
+    if array is None and name in MESSAGES:
+        raise UsageError(f"Parquet has no type for the values of {name!r} together. Pass --format jsonl.")
+    if array is None:
+        array = _typed([None if value is None else _as_text(value) for value in values])
+    return array
+
+
+def _typed(values: list[Any]) -> Any:
+    """The values as an Arrow array; None where Parquet doesn't give the same ones back, up to null keys."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if _has_many_keys(values):
+        return None
+    try:
+        table = pyarrow.table({"column": pyarrow.array(values)})
+        buffer = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, buffer)
+        found = pyarrow.parquet.read_table(pyarrow.BufferReader(buffer.getvalue())).column("column").to_pylist()
+    except (pyarrow.ArrowException, OverflowError, RecursionError, TypeError, ValueError):
+        return None
+    return table.column("column") if _without_nulls(found) == _without_nulls(values) else None
+
+
+def _has_many_keys(values: list[Any]) -> bool:
+    """Whether the objects of a column have so many keys that a Parquet column for each would take minutes."""
+    found: set[str] = set()
+    waiting = [(value, "") for value in values if isinstance(value, list | dict)]
+    while waiting and len(found) <= MANY_KEYS:
+        value, place = waiting.pop()
+        items = value.items() if isinstance(value, dict) else (("", item) for item in value)
+        inner = [(item, f"{place}.{key}") for key, item in items]
+        found |= {place for _, place in inner}
+        waiting += [each for each in inner if isinstance(each[0], list | dict)]
+    return len(found) > MANY_KEYS
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _as_messages(name: str, value: Any, mixes: bool) -> Any:
+    """Messages with plain values in them; where a column mixes both, a text becomes one."""
+    if _holds_messages(value):
+        return [_with_texts(message) for message in value]
+    if not mixes:
+        return value
+    user = name == "prompt"
+    return [{"role": "user" if user else "assistant", "content": value if user else "\n".join(value)}]
+
+
+def _holds_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _with_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message with the arguments of its calls as texts."""
+    if not message.get("tool_calls"):
+        return message
+    functions = [
+        {**call["function"], "arguments": _as_text(call["function"]["arguments"])} for call in message["tool_calls"]
+    ]
+    calls = [{**call, "function": function} for call, function in zip(message["tool_calls"], functions, strict=True)]
+    return {**message, "tool_calls": calls}
 
 
 def _call(action: dict[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+from trainer.data.tools import rebuilt
 from trainer.generation.schemas import (
     BadTool,
     Schema,
@@ -12,7 +13,6 @@ from trainer.generation.schemas import (
     as_object,
     is_read_only,
     reached,
-    rebuilt,
     shortened,
     subschemas,
     target_of,

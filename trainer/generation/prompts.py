@@ -1,5 +1,7 @@
 """Where prompts come from: a file of the user's, or requests that the teacher writes as a recipe commissions them."""
 
+import dataclasses
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -7,12 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainer.data.dataset import load_rows
-from trainer.data.rows import Message, Row
+from trainer.data.dataset import Reading, load_rows
+from trainer.data.rows import BadRow, Message, Row
 from trainer.errors import UsageError
+from trainer.generation.checks import content_of
+from trainer.generation.duplicates import without_shared_parts
 from trainer.generation.recipe import Recipe
 from trainer.generation.tool_documentation import documentation
-from trainer.generation.tools import Tool
+from trainer.generation.tools import Tool, tools_of_row
 from trainer.teachers.served.batch import row_seed
 
 MANY = 2**20  # combinations of a recipe's axes that are told apart at most
@@ -24,13 +28,15 @@ class Draft:
 
     Attributes:
         row: Without an answer.
-        words: By which a second one like it is recognised.
+        words: All that it says, by which a second one like it is recognised.
         tools: That it offers.
+        asked: What it asks that others don't, by which nearly the same one is recognised; None: `words`.
     """
 
     row: Row
     words: str
     tools: Sequence[Tool] = ()
+    asked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,45 +101,77 @@ class Commissions:
         return random.Random(row_seed(self.seed, number, "tools")).sample(self.tools, count)
 
 
-def given(path: str, tools: Sequence[Tool], seed: int, *, skip_bad_rows: bool = False) -> list[Draft]:
+def given(
+    path: str, tools: Sequence[Tool], seed: int, *, reading: Reading | None = None, checks_calls: bool = True
+) -> list[Draft]:
     """The different prompts of a file in a seeded order; golden responses in it are left out.
 
-    A row's key `tools` names the tools that it offers; without it a row offers all.
+    A row's key `tools` has the tools that it offers, or their names in the catalogue; without it a row offers all of
+    the catalogue.
+
+    Args:
+        checks_calls: Whether a rule of the recipe looks at calls, so that the rows' own tools must be usable for that.
 
     Raises:
         UsageError: bad data, or a row names a tool that is not in the catalogue.
     """
     known = {tool.name: tool for tool in tools}
     drafts: dict[str, Draft] = {}
-    for row in load_rows(path, needs_golden=False, skip_bad_rows=skip_bad_rows):
-        words = "\n".join(f"{message['role']}: {message['content']}" for message in row.prompt)
-        if not _is_text(words):
-            raise UsageError(f"{path}, row {row.id}: its prompt has half of a surrogate pair, which no server reads.")
-        plain = Row(row.id, row.prompt, None, row.golden_answer, row.extra)
-        drafts.setdefault(" ".join(words.casefold().split()), Draft(plain, words, _named(path, row, known)))
-    different = list(drafts.values())
+    unfit: list[str] = []
+    for row in load_rows(path, needs_golden=False, reading=reading):
+        try:
+            draft = _draft(row, known, checks_calls)
+        except BadRow as error:
+            unfit.append(f"row {row.id}: {error}")
+            if reading is None or not reading.skip_bad_rows:
+                raise UsageError(f"{path}, {unfit[0]} Mend the row, or pass --skip_bad_rows.") from None
+        else:
+            drafts.setdefault(" ".join(draft.words.casefold().split()), draft)
+    if unfit:
+        print(f"{path}: dropped {len(unfit)} rows that can't be asked; {unfit[0]}")
+    different = _with_what_differs(list(drafts.values()))
     random.Random(seed).shuffle(different)
     return different
 
 
-def _named(path: str, row: Row, known: dict[str, Tool]) -> list[Tool]:
-    names = row.extra.get("tools", list(known)) if known else []
+def _draft(row: Row, known: dict[str, Tool], checks_calls: bool) -> Draft:
+    """The prompt of a row; BadRow for tools that can't be used."""
+    plain = dataclasses.replace(row, golden_response=None, golden_calls=None)
+    offered = _named(row.extra, known) if row.tools is None else tools_of_row(row.tools, checked=checks_calls)
+    return Draft(plain, _words(plain), offered)
+
+
+def _words(row: Row) -> str:
+    """All that a prompt says: its messages, the calls in them, and what the row alone offers and shows."""
+    said = [f"{message['role']}: {content_of(message)}" for message in row.prompt]
+    calls = [message["tool_calls"] for message in row.prompt if message.get("tool_calls")]
+    more = [each for each in (calls, row.tools, row.privileged_context) if each]
+    return "\n".join([*said, *(json.dumps(each, sort_keys=True) for each in more)])
+
+
+def _with_what_differs(drafts: list[Draft]) -> list[Draft]:
+    """The drafts with what their last user messages have for themselves."""
+    requests = [content_of(draft.row.prompt[place_of_request(draft.row.prompt)]) for draft in drafts]
+    asked = without_shared_parts(requests)
+    return [dataclasses.replace(draft, asked=text) for draft, text in zip(drafts, asked, strict=True)]
+
+
+def place_of_request(prompt: Sequence[Message]) -> int:
+    """The position of the last user message, since a prompt may end with a tool's result; the last where none is."""
+    return next((place for place in reversed(range(len(prompt))) if prompt[place]["role"] == "user"), len(prompt) - 1)
+
+
+def _named(extra: dict[str, Any], known: dict[str, Tool]) -> list[Tool]:
+    names = extra.get("tools", list(known)) if known else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f"{path}, row {row.id}: its key 'tools' is {str(names)[:60]}, expected names of tools.")
+        raise BadRow(f"its key 'tools' is {str(names)[:60]}, expected names of tools, or tools.")
     missing = [name for name in names if name not in known]
     if missing:
-        raise UsageError(
-            f"{path}, row {row.id}: the tool {missing[0]!r} of its key 'tools' is not in the catalogue. Pass the one "
-            "that has it: --tools FILE."
+        raise BadRow(
+            f"the tool {missing[0]!r} of its key 'tools' is not in the catalogue. Pass the one that has it: --tools "
+            "FILE."
         )
     return [known[name] for name in names]
-
-
-def _is_text(words: str) -> bool:
-    try:
-        return bool(words.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def documented(tools: Sequence[Tool]) -> str:

@@ -17,14 +17,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
+from trainer.data.tools import ALONE, IN_LISTS, IN_MAPS, rebuilt
+
 Schema = dict[str, Any]
-# Where a schema holds further schemas: alone, in a list, under names.
-ALONE = (
-    "items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains", "propertyNames",
-    "not", "if", "then", "else",
-)  # fmt: skip
-IN_LISTS = ("prefixItems", "allOf", "anyOf", "oneOf")
-IN_MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 OF_A_VALUE = ("items", "prefixItems", "additionalProperties", "properties", "patternProperties")
 OF_A_CONDITION = ("contains", "propertyNames", "not", "if", "then", "else", "dependentSchemas")
 ADDITIONAL = ("additionalProperties", "unevaluatedProperties")
@@ -115,19 +110,6 @@ def subschemas(schema: Any) -> Iterator[Schema]:
         named = [each for keyword in IN_MAPS for each in _dict_or_none(schema.get(keyword)).values()]
         for each in (*alone, *listed, *named):
             yield from subschemas(each)
-
-
-def rebuilt(schema: Schema, change: Callable[[str, Any], Any]) -> Schema:
-    """A copy whose direct inner schemas are `change(keyword, schema)`."""
-
-    def changed(keyword: str, value: Any) -> Any:
-        if keyword in IN_LISTS and isinstance(value, list):
-            return [change(keyword, each) for each in value]
-        if keyword in IN_MAPS and isinstance(value, dict):
-            return {name: change(keyword, each) for name, each in value.items()}
-        return change(keyword, value) if keyword in ALONE else value
-
-    return {keyword: changed(keyword, value) for keyword, value in schema.items()}
 
 
 def as_sent(_: str, schema: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from referencing import Registry
 
 from trainer.data.answers import Action
+from trainer.data.rows import BadRow
+from trainer.data.tools import described, tools_in
 from trainer.errors import UsageError
 from trainer.generation.openapi import Described, operations
 from trainer.generation.schemas import (
@@ -55,8 +58,8 @@ class Tool:
 def load_tools(path: str, *, kept_back: bool = False) -> list[Tool]:
     """The tools of a JSON or YAML file, in its order.
 
-    The file holds a list of tools (`{"name", "description", "parameters"}`, or OpenAI's `{"type": "function",
-    "function": {…}}`), or an OpenAPI 3 document, of which every operation becomes a tool:
+    The file holds tools in any spelling that `trainer.data.tools` knows (as a list, JSON lines, one alone, or within
+    an answer to MCP's tools/list), or an OpenAPI 3 document, of which every operation becomes a tool:
 
     - Its name is the `operationId`, else METHOD_path with runs of other characters than letters and digits as `_`.
     - Its arguments are the path and query parameters and the properties of an object body. Any other body (an array,
@@ -76,8 +79,9 @@ def load_tools(path: str, *, kept_back: bool = False) -> list[Tool]:
     try:
         with within(path):
             content = _content(Path(path))
-            described = operations(content) if isinstance(content, dict) else _entries(content, kept_back)
-            tools = [_tool(*each) for each in described]
+            is_document = isinstance(content, dict) and ("openapi" in content or "swagger" in content)
+            found = operations(content) if is_document else _entries(content, kept_back)
+            tools = [_tool(*each) for each in found]
             _check_names(tools)
     except BadTool as error:
         raise UsageError(str(error)) from error
@@ -143,22 +147,69 @@ def _content(source: Path) -> Any:
         text = source.read_text(encoding="utf-8-sig")
         if source.suffix in (".yaml", ".yml"):
             return json.loads(json.dumps(yaml.load(text, _YamlLoader)))
-        return json.loads(text)
+        return _json_or_lines(text)
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         kinds = "expected JSON, or YAML in a file whose name ends in .yaml or .yml"
         raise BadTool(f"can't be read ({on_one_line(str(error))}); {kinds}.") from error
 
 
+def _json_or_lines(text: str) -> Any:
+    """A JSON text, or a list of those that stand on a line each.
+
+    Raises:
+        ValueError: it is neither; says what is wrong with it as one JSON text.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) > 1:
+            with suppress(ValueError):
+                return [json.loads(line) for line in lines]
+        raise
+
+
 def _entries(content: Any, kept_back: bool) -> Iterator[Described]:
-    """The entries of a catalogue, ours or in OpenAI's form, not yet checked as tools."""
-    if not isinstance(content, list):
-        raise BadTool(f"found {shortened(content)}, expected a list of tools or an OpenAPI 3 document.")
-    for number, entry in enumerate(content, start=1):
-        with within(f"entry {number}"):
-            whole = as_object(entry, "the entry")
-            function = as_object(whole.get("function", whole), "'function'")
-        if kept_back or whole.get("seen") is not False:
-            yield f"entry {number}", function.get("name"), function.get("description"), function.get("parameters")
+    """The entries of a catalogue, not yet checked as tools."""
+    try:
+        entries = tools_in(content)
+    except BadRow as error:
+        raise BadTool(f"{error} An OpenAPI document has the key 'openapi', with 3.x.") from None
+    for number, entry in enumerate(entries, start=1):
+        if kept_back or not isinstance(entry, dict) or entry.get("seen") is not False:
+            place = f"entry {number}"
+            yield (place, *_described(place, entry))
+
+
+def _described(place: str, entry: Any) -> tuple[str, str | None, Schema | None]:
+    try:
+        return described(entry)
+    except BadRow as error:
+        raise BadTool(f"{place}: {error}") from None
+
+
+def tools_of_row(tools: Sequence[Any], *, checked: bool = True) -> list[Tool]:
+    """The tools of a row.
+
+    Args:
+        checked: Whether their schemas must be usable, as those of a catalogue must. It takes milliseconds for each,
+            and where no rule looks at calls, a schema that only some parser understands is no reason to refuse a row.
+
+    Raises:
+        BadRow: one can't be used; says which, what was found and expected.
+    """
+    try:
+        found = [(f"entry {number}", tool) for number, tool in enumerate(tools, start=1)]
+        known = [(place, *_described(place, tool)) for place, tool in found]
+        if not checked:
+            return [Tool(name, text or "", schema or {"type": "object"}) for _, name, text, schema in known]
+        usable = [_tool(*each) for each in known]
+        _check_names(usable)
+    except BadTool as error:
+        raise BadRow(f"field 'tools', {error}") from None
+    except RecursionError:
+        raise BadRow("field 'tools' is nested too deeply. Take out the deepest schemas.") from None
+    return usable
 
 
 def _tool(place: str, name: Any, description: Any, parameters: Any) -> Tool:

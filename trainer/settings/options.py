@@ -307,6 +307,11 @@ class Generate:
     skip_bad_rows: bool = option(False, "drop rows of --prompts that can't be used, and say how many and why")
     columns: str | None = COLUMNS
     turns: str = TURNS
+    reject_near_duplicates: bool = option(
+        False,
+        "also reject prompts of --prompts that ask nearly the same as one before them; of prompts that the teacher "
+        "writes they always are",
+    )
     tools: str | None = option(
         None, "tool catalogue or OpenAPI document, for a recipe with tools (unset: the recipe's)"
     )

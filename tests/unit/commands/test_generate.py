@@ -1,22 +1,29 @@
 import json
+import math
 import os
 import random
 import re
 import signal
 import threading
-import time
+import time as clock
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from fake_teacher import FakeTeacher, Fault, echo, error
 from tenacity import wait_none
 
 from trainer.commands.generate import run
-from trainer.data.answers import golden_actions
+from trainer.data.answers import Action, golden_actions, parse_actions
 from trainer.data.dataset import load_rows
+from trainer.data.rows import Row
 from trainer.errors import Stopped, TeacherError, UsageError
 from trainer.generation.factory import parse_grade
+from trainer.generation.files import write_rows
 from trainer.settings.resolve import resolve
 from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served.pace import START
@@ -52,7 +59,7 @@ def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
 
 def imaginative(body: dict[str, Any]) -> Any:
     """Writes one of 40 prompts, in changing case and spacing, cuts some answers, and takes its time."""
-    time.sleep(random.random() / 200)
+    clock.sleep(random.random() / 200)
     asked = body["messages"][-1]["content"]
     if asked.startswith("Write one "):
         number = body["seed"] % 40
@@ -186,7 +193,7 @@ def test_a_busy_server_gets_fewer_requests_at_once_and_a_quick_one_more(tmp_path
                 state["now"] += 1
                 state["most"] = max(state["most"], state["now"])
                 busy = state["now"] > limit
-            time.sleep(0.005)
+            clock.sleep(0.005)
             with lock:
                 state["now"] -= 1
             return Fault(429, "busy") if busy else echo(body)
@@ -299,14 +306,23 @@ def test_a_teacher_that_refuses_everything_ends_the_run_after_a_few_requests_wit
     assert not (tmp_path / "train_data.json").exists()
 
 
-def test_a_run_without_one_good_row_writes_no_files_over_those_that_are_there(tmp_path: Path):
+def test_a_run_without_one_good_row_says_why_and_leaves_the_data_that_is_there(tmp_path: Path):
     with FakeTeacher(imaginative) as teacher:
         generate(teacher.url, tmp_path)
         before = written(tmp_path)
         teacher.reply = lambda body: ""
-        with pytest.raises(TeacherError, match="0 rows were good"):
+        with pytest.raises(TeacherError, match="0 rows were good") as raised:
             generate(teacher.url, tmp_path, seed=3)
-    assert written(tmp_path) == before
+        with pytest.raises(TeacherError, match="0 rows were good"):
+            generate(teacher.url, tmp_path / "new", prompts=prompt_file(tmp_path))
+    assert raised.value.exit_code == 3
+    assert [(tmp_path / name).read_bytes() for name in (*FILES, "README.md")] == [before[0], before[1], before[3]]
+    for folder, rule, count in ((tmp_path, "request_empty", 64), (tmp_path / "new", "empty", 24)):
+        rejected = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
+        assert [row["rule"] for row in rejected] == [rule] * count
+        report = json.loads((folder / "generation_report.json").read_text())
+        assert report["rows"] == {"train": 0, "eval": 0} and report["rejected"][rule] == count
+    assert not any((tmp_path / "new" / name).exists() for name in (*FILES, "README.md"))
 
 
 def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_number_of_requests(tmp_path: Path):
@@ -482,6 +498,178 @@ def test_every_format_holds_the_same_rows(tmp_path: Path, format: str):
     assert found["2"].prompt == messages and found["2"].extra == {"level": "3"} and found["1"].extra == {}
     for row in found.values():
         assert row.golden_response == answer and golden_actions(row.golden_answer) == golden_actions(golden)
+
+
+LONG_RULES = " ".join(f"Rule {n}: never do what clause {n} of the house rules forbids." for n in range(120))
+
+
+def questions(folder: Path, asked: list[str], where: str) -> Path:
+    """Rows that differ in a question alone, below a long text that stands in the system prompt or around it."""
+    path = folder / f"{where}.jsonl"
+    shown = {
+        "system": lambda text: [{"role": "system", "content": LONG_RULES}, {"role": "user", "content": text}],
+        "page": lambda text: f"{LONG_RULES}\n\nRequest: {text}\n\nKeep to the rules.",
+    }
+    path.write_text("".join(json.dumps({"prompt": shown[where](text)}) + "\n" for text in asked))
+    return path
+
+
+@pytest.mark.parametrize("where", ["system", "page"])
+@pytest.mark.parametrize("rejects", [False, True])
+def test_different_questions_below_one_long_text_are_all_kept(tmp_path: Path, where: str, rejects: bool):
+    prompts = questions(tmp_path, [f"Where is {words(n, 4)}?" for n in range(12)], where)
+    flags = {"prompts": prompts, "train_samples": 10, "eval_samples": 2, "reject_near_duplicates": rejects}
+    with FakeTeacher(lambda body: "In the harbour.") as teacher:
+        assert generate(teacher.url, tmp_path / "out", **flags) == 0
+    assert (tmp_path / "out" / "rejected.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("where", ["system", "page"])
+def test_prompts_of_ones_own_that_ask_nearly_the_same_are_kept_unless_asked_to_reject_them(tmp_path: Path, where: str):
+    same = words(1, 60)
+    prompts = questions(
+        tmp_path, [f"{same}, please?", f"{same}, thanks?", *(f"Is it {words(n, 4)}?" for n in range(6))], where
+    )
+    flags = {"prompts": prompts, "train_samples": 8, "eval_samples": 0}
+    with FakeTeacher(lambda body: "In the harbour.") as teacher:
+        assert generate(teacher.url, tmp_path / "kept", **flags) == 0
+        with pytest.raises(TeacherError, match=r"7 rows were good.*1 near_duplicate"):
+            generate(teacher.url, tmp_path / "out", **flags, reject_near_duplicates=True)
+    report = json.loads((tmp_path / "kept" / "generation_report.json").read_text())
+    assert "near_duplicate" not in report["rejected"]
+
+
+def test_rejecting_near_duplicates_needs_a_recipe_that_says_how_near(tmp_path: Path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("checks: [empty]\n")
+    flags = {"recipe": recipe, "prompts": prompt_file(tmp_path), "reject_near_duplicates": True}
+    with FakeTeacher() as teacher:
+        with pytest.raises(
+            UsageError, match=r"--reject_near_duplicates: the recipe .* Add a line `near_duplicates: 0.9`"
+        ):
+            generate(teacher.url, tmp_path / "out", **flags)
+        assert teacher.requests == []
+
+
+def parquet_of_odd_values(folder: Path) -> Path:
+    """Rows with values that JSON lacks, as columnar files have them."""
+    columns = {
+        "prompt": [f"What is {n} plus {n}?" for n in range(6)],
+        "made": [datetime(2026, 1, 1 + n, tzinfo=UTC) for n in range(6)],
+        "price": [Decimal("1.50")] * 6,
+        "raw": [b"\x00\xff"] * 6,
+        "score": [math.nan, math.inf, 0.5, 1.0, 2.0, 3.0],
+        "seen": [{"on": date(2026, 1, 1), "at": [time(1, 2)]}] * 6,
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "odd.parquet")
+    return folder / "odd.parquet"
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "parquet"])
+def test_values_that_json_lacks_are_carried_as_texts_into_every_format(tmp_path: Path, format: str):
+    flags = {"prompts": parquet_of_odd_values(tmp_path), "train_samples": 6, "eval_samples": 0, "format": format}
+    with FakeTeacher(lambda body: "Fine.") as teacher:
+        assert generate(teacher.url, tmp_path / "out", **flags) == 0
+    rows = {row.id: row.extra for row in load_rows(str(tmp_path / "out" / f"train_data.{format}"))}
+    assert rows["1"] == {
+        "made": "2026-01-01T00:00:00+00:00",
+        "price": "1.50",
+        "raw": "AP8=",
+        "score": "NaN",
+        "seen": {"on": "2026-01-01", "at": ["01:02:00"]},
+    }
+    assert rows["2"]["score"] == "Infinity" and rows["3"]["score"] == ("0.5" if format == "parquet" else 0.5)
+
+
+def test_half_a_character_in_a_call_of_the_teachers_is_kept_in_every_format(tmp_path: Path):
+    tools = [{"name": "say", "parameters": [{"name": "text", "type": "str"}]}]
+    answer = 'Action: say\nAction_Input: {"text": "\\ud83d"}'
+    flags = {"prompts": prompt_file(tmp_path, tools=tools), "train_samples": 2, "eval_samples": 0}
+    with FakeTeacher(lambda body: answer) as teacher:
+        for format in ("json", "jsonl", "parquet"):
+            assert generate(teacher.url, tmp_path / "out", format=format, **flags) == 0
+            for row in load_rows(str(tmp_path / "out" / f"train_data.{format}")):
+                assert golden_actions(row.golden_answer) == parse_actions(answer)
+
+
+GO = {"type": "object", "properties": {"to": {"type": "string"}, "steps": {"type": "integer"}}, "required": ["to"]}
+
+
+def test_rows_with_tools_of_their_own_keep_them_and_their_calls_are_checked_by_them(tmp_path: Path):
+    rows = [
+        {"prompt": f"Go to {n}.", "tools": [{"name": name, "description": "Goes.", "inputSchema": GO}], "level": n}
+        for n, name in enumerate(["go", "go", "walk", "go"])
+    ]
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(rows))
+
+    def going(body: dict[str, Any]) -> str:
+        far = "two" if "3" in body["messages"][-1]["content"] else 2
+        return f"Action: go\nAction_Input: {json.dumps({'to': 'Rome', 'steps': far})}"
+
+    flags = {"prompts": path, "recipe": "tooluse", "train_samples": 2, "eval_samples": 0}
+    written_rows = []
+    with FakeTeacher(going) as teacher:
+        for format in ("json", "jsonl", "parquet"):
+            try:
+                generate(teacher.url, tmp_path / "out", format=format, **{**flags, "train_samples": 3})
+            except TeacherError as error:
+                assert "1 unknown_tool, 1 bad_arguments" in str(error)
+            written_rows.append(load_rows(str(tmp_path / "out" / f"train_data.{format}"), needs_golden=False))
+    function = {"name": "go", "description": "Goes.", "parameters": GO}
+    for found in written_rows:
+        assert len(found) == 2
+        for row in found:
+            record = row.to_json()
+            assert record["tools"] == [{"type": "function", "function": function}]
+            assert golden_actions(record["golden_answer"]) == [Action("go", {"to": "Rome", "steps": 2})]
+
+
+def test_rows_of_many_kinds_read_back_as_the_same_ones_from_every_format(tmp_path: Path):
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    extras: list[dict[str, Any]] = [
+        {"meta": {"deep": [{"a": 1}, {"b": "x"}]}, "tags": ["x"], "n": 1, "ok": True},
+        {"meta": {"deep": []}, "tags": [], "n": 2, "ok": False},
+        {"meta": {"other": 2.5}, "tags": ["y", "z"]},
+    ]
+    tools = [{"type": "function", "function": {"name": "go", "description": "", "parameters": GO}}]
+    rows = [Row(f"r{n}", prompt, "One\nTwo", [], extra, tools if n else None) for n, extra in enumerate(extras)]
+    for format in ("json", "jsonl", "parquet"):
+        write_rows(tmp_path / f"rows.{format}", rows)
+        found = load_rows(str(tmp_path / f"rows.{format}"))
+        assert [row.to_json() for row in found] == [row.to_json() for row in rows]
+
+
+def test_calls_in_messages_have_their_arguments_as_texts_in_parquet_where_null_is_a_value(tmp_path: Path):
+    calls = [{"name": "go", "arguments": {"to": None, "steps": 2}}]
+    called = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": calls[0]}]}
+    prompt = [{"role": "user", "content": "Go."}, called, {"role": "tool", "content": "Gone."}]
+    rows = [Row("1", prompt, "Done."), Row("2", prompt[:1], None, golden_calls=calls)]
+    write_rows(tmp_path / "rows.parquet", rows)
+    one, two = pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert one["prompt"][1]["tool_calls"][0]["function"] == {"name": "go", "arguments": '{"to": null, "steps": 2}'}
+    assert one["golden_response"] == [{"role": "assistant", "content": "Done.", "tool_calls": None}]
+    assert two["golden_response"][0]["tool_calls"][0]["function"]["arguments"] == '{"to": null, "steps": 2}'
+
+
+def test_values_without_a_common_type_become_their_json_texts_in_parquet_and_prompts_never_do(tmp_path: Path):
+    tools = [{"name": f"t{n}", "parameters": {"properties": {f"p{n}": {"type": "string"}}}} for n in range(400)]
+    odd: list[Any] = [{"a": 1}, "x", 2**70, {}]
+    rows = [Row(str(n), [{"role": "user", "content": "?"}], "!", None, {"odd": o}, tools) for n, o in enumerate(odd)]
+    write_rows(tmp_path / "rows.parquet", rows)
+    found = pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [row["odd"] for row in found] == ['{"a": 1}', "x", str(2**70), "{}"]
+    assert all(json.loads(row["tools"]) == tools for row in found)
+    mixed = [{"role": "user", "content": "?", "meta": value} for value in (1, "x")]
+    with pytest.raises(UsageError, match=r"no type for the values of 'prompt' together\. Pass --format jsonl"):
+        write_rows(tmp_path / "rows.parquet", [Row("1", mixed, "!")])
+
+
+def test_an_answer_in_words_to_a_row_with_tools_is_no_statement_that_no_call_is_right(tmp_path: Path):
+    prompts = prompt_file(tmp_path, tools=[{"name": "go", "parameters": GO}])
+    with FakeTeacher(lambda body: "There is no need to go.") as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts) == 0
+    assert all("golden_answer" not in row for row in rows_of(tmp_path / "out", "train_data.json"))
 
 
 def grading(body: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.generation.duplicates import Duplicates, bands, words_of
+from trainer.generation.duplicates import Duplicates, bands, without_shared_parts, words_of
 
 THRESHOLDS = [0.5, 0.7, 0.8, 0.9]
 VOCABULARY = [f"word{number}" for number in range(2000)]
@@ -171,6 +172,39 @@ def test_a_threshold_that_is_no_similarity_is_refused(near: float) -> None:
 def test_at_a_threshold_of_1_all_trigrams_must_agree(one: str, other: str) -> None:
     found = kept([one], 1.0).of(other)
     assert found is None or found[0] == "duplicate" or similarity(one, other) == 1
+
+
+# ---- what differs
+
+PAGE = "You can call three tools. The first one tells the weather of a city: it needs the name of the city in English."
+
+
+def test_near_duplicates_are_told_by_the_part_that_is_compared_and_exact_ones_by_all() -> None:
+    question = (
+        "What is the weather like in the city of Oslo on the second day of May this year, please, in degrees Celsius"
+    )
+    duplicates = Duplicates(0.8)
+    duplicates.add("1", f"{PAGE} {question}?", f"{question}?")
+    assert duplicates.of(f"{PAGE} {question}?", "else") == ("duplicate", "1")
+    assert duplicates.of(f"{PAGE} {question}, thanks?", f"{question}, thanks?") == ("near_duplicate", "1")
+    assert duplicates.of(f"{PAGE} Who is there?", "Who is there?") is None
+
+
+def test_sentences_and_lines_that_all_texts_have_are_left_out() -> None:
+    texts = [f"{PAGE}\nRules:\n- be brief\n\nQuestion: {word}? Thank you." for word in ("Why", "When", "Who")]
+    assert without_shared_parts(texts) == ["Why?", "When?", "Who?"]
+    assert without_shared_parts([*texts, "Else"]) == [
+        *(" ".join(re.split(r"\s*\n+|(?<=[.:?])\s", t)) for t in texts),
+        "Else",
+    ]
+
+
+@given(st.lists(texts, max_size=5))
+def test_each_text_keeps_something_of_its_own(some: list[str]) -> None:
+    found = without_shared_parts(some)
+    assert len(found) == len(some)
+    assert all(bool(mine.strip()) == bool(whole.strip()) for mine, whole in zip(found, some, strict=True))
+    assert len(some) != 1 or words_of(found[0]) == words_of(some[0])
 
 
 # ---- the same for everyone

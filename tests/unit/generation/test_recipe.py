@@ -3,9 +3,10 @@ import json
 import pytest
 import yaml
 
+from trainer.data.dataset import Reading
 from trainer.errors import UsageError
 from trainer.generation.checks import RULES
-from trainer.generation.prompts import Commissions, documented, given
+from trainer.generation.prompts import Commissions, documented, given, place_of_request
 from trainer.generation.recipe import FOLDER, load_recipe, parse_recipe
 from trainer.generation.tools import Tool, load_tools
 
@@ -88,17 +89,60 @@ def test_a_file_that_is_no_recipe_is_a_usage_error(tmp_path):
         load_recipe(str(path))
 
 
-@pytest.mark.parametrize("tools", [None, "stop", [{"type": "function"}]])
-def test_a_given_row_whose_tools_are_no_names_is_a_usage_error(tmp_path, tools):
+@pytest.mark.parametrize("tools", ["stop", 5, ["go", {"name": "go"}]])
+def test_a_given_row_whose_tools_are_neither_names_nor_tools_is_a_usage_error(tmp_path, tools):
     path = write(tmp_path, [{"prompt": "A", "tools": tools}])
-    with pytest.raises(UsageError, match=r"row 1: its key 'tools' is .*, expected names of tools"):
+    with pytest.raises(UsageError, match=r"row 1: field 'tools': .*expected"):
         given(path, [Tool("go", "", {"type": "object"})], 0)
+
+
+def test_a_given_row_with_tools_of_its_own_offers_these_in_any_spelling(tmp_path):
+    schema = {"type": "object", "properties": {"far": {"type": "integer"}}}
+    rows = [{"prompt": "A", "tools": [{"name": "walk", "inputSchema": schema}]}, {"prompt": "A"}]
+    own, all_of_them = sorted(
+        given(write(tmp_path, rows), [Tool("go", "", {"type": "object"})], 0), key=lambda d: d.row.id
+    )
+    assert own.tools == [Tool("walk", "", schema)] and all_of_them.tools == [Tool("go", "", {"type": "object"})]
+    function = {"name": "walk", "description": "", "parameters": schema}
+    assert own.row.tools == [{"type": "function", "function": function}] and own.row.extra == {}
+    with pytest.raises(UsageError, match="row 1: field 'tools': 'name' is None"):
+        given(write(tmp_path, [{"prompt": "A", "tools": [{"type": "function"}]}]), [], 0)
+
+
+def test_prompts_differ_by_any_of_their_messages_and_are_compared_by_their_last_request(tmp_path):
+    def talk(first, last, system="Be brief. Be polite."):
+        turns = [("system", system), ("user", first), ("assistant", "Yes."), ("user", last)]
+        return {"prompt": [{"role": role, "content": content} for role, content in turns]}
+
+    rows = [talk("Tea?", "Go on. Thanks!"), talk("Milk?", "Go on. Thanks!"), talk("Tea?", "Stop. Thanks!")]
+    drafts = given(write(tmp_path, [*rows, talk("TEA?", "go  on. Thanks!")]), [], 0)
+    assert sorted(draft.asked for draft in drafts) == ["Go on.", "Go on.", "Stop."]
+    assert len({draft.words for draft in drafts}) == 3
+
+
+def test_the_request_of_a_prompt_that_ends_with_a_tools_result_is_the_last_of_the_user():
+    prompt = [{"role": role, "content": ""} for role in ("system", "user", "user", "assistant", "tool")]
+    assert place_of_request(prompt) == 2
+    assert place_of_request(prompt[:1]) == 0
+
+
+def test_what_json_lacks_is_carried_as_text_and_refused_in_what_a_model_reads(tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    path.write_text(
+        '[{"prompt": "A", "score": NaN, "note": "cut \\ud83d"}, {"prompt": "B", "golden_answer": '
+        '[{"Action": "a", "Action_Input": {"x": Infinity}}]}]'
+    )
+    with pytest.raises(UsageError, match=r"row 2: field 'golden_answer\[0\].Action_Input.x' is inf, expected text"):
+        given(str(path), [], 0)
+    [draft] = given(str(path), [], 0, reading=Reading(skip_bad_rows=True))
+    assert draft.row.extra == {"score": "NaN", "note": "cut \\ud83d"}
+    assert "dropped 1 bad of 2 rows (rows 2)" in capsys.readouterr().out
 
 
 def test_half_a_surrogate_pair_in_a_prompt_is_a_usage_error(tmp_path):
     path = tmp_path / "prompts.json"
     path.write_text('[{"prompt": "a\\ud800b"}]')
-    with pytest.raises(UsageError, match="row 1: its prompt has half of a surrogate pair"):
+    with pytest.raises(UsageError, match=r"row 1: .*half of a surrogate pair"):
         given(str(path), [], 0)
 
 

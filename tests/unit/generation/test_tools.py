@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from trainer.data.answers import Action, golden_actions
+from trainer.data.rows import BadRow
 from trainer.errors import UsageError
 from trainer.generation.schemas import FORMATS
 from trainer.generation.tool_documentation import documentation
-from trainer.generation.tools import Tool, broken_rule, load_tools
+from trainer.generation.tools import Tool, broken_rule, load_tools, tools_of_row
 
 LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 DATA = Path(__file__).parents[3] / "data" / "tooluse_data"
@@ -116,6 +117,57 @@ def test_openais_two_forms_and_ours_give_the_same_tools():
     assert loaded([ours]) == loaded([nested]) == loaded([{"type": "function"} | ours]) == expected
 
 
+SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+MCP = {
+    "name": "a",
+    "title": "A",
+    "description": "Does a.",
+    "inputSchema": SCHEMA,
+    "annotations": {"readOnlyHint": True},
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [MCP],
+        MCP,
+        {"tools": [MCP], "nextCursor": "2"},
+        {"jsonrpc": "2.0", "id": 1, "result": {"tools": [MCP]}},
+        {"model": "m", "tools": [{"name": "a", "description": "Does a.", "input_schema": SCHEMA}]},
+        [{"name": "a", "description": "Does a.", "parameters": [{"name": "x", "type": "int", "required": True}]}],
+        "- name: a\n  description: Does a.\n  inputSchema:\n    type: object\n    required: [x]\n"
+        "    properties: {x: {type: integer}}\n",
+    ],
+)
+def test_a_catalogue_keeps_its_arguments_in_every_spelling_and_checks_calls_by_them(content):
+    tools = loaded(content)
+    assert tools == [Tool("a", "Does a.", SCHEMA)]
+    assert broken_rule([Action("a", {"x": 1})], tools) is None
+    assert broken_rule([Action("a", {})], tools) == broken_rule([Action("a", {"x": "1"})], tools) == "bad_arguments"
+
+
+def test_a_catalogue_may_be_json_lines_under_any_name(tmp_path):
+    path = tmp_path / "tools.json"
+    path.write_text("".join(json.dumps({**MCP, "name": name}) + "\n\n" for name in "abc"))
+    assert [tool.name for tool in load_tools(str(path))] == ["a", "b", "c"]
+
+
+def test_tools_of_a_row_are_checked_as_those_of_a_catalogue():
+    assert tools_of_row([MCP]) == [Tool("a", "Does a.", SCHEMA)]
+    with pytest.raises(BadRow, match="field 'tools', entry 2: b: 'parameters' is no JSON Schema: at"):
+        tools_of_row([MCP, {"name": "b", "parameters": {"type": "object", "required": "x"}}])
+    with pytest.raises(BadRow, match="field 'tools', 2 tools are named 'a'"):
+        tools_of_row([MCP, MCP])
+
+
+def test_a_schema_that_is_odd_is_no_reason_to_refuse_a_row_whose_calls_nobody_checks():
+    odd = {"type": "object", "properties": {"x": {"type": "strin"}}}
+    assert tools_of_row([{"name": "b", "parameters": odd}], checked=False) == [Tool("b", "", odd)]
+    with pytest.raises(BadRow, match="field 'tools', entry 1: the entry is 3, expected an object"):
+        tools_of_row([3], checked=False)
+
+
 def test_a_tool_may_lack_a_description_and_parameters():
     tools = loaded([{"name": "ping"}])
     assert tools == [Tool("ping", "", {"type": "object"})]
@@ -155,7 +207,7 @@ def with_parameters(parameters):
         ([{"name": ""}], "entry 1: 'name' is '', expected a text on one line"),
         ([{"name": "a", "description": 3}], "entry 1: a: 'description' is 3, expected a text"),
         ([{"type": "function", "function": "a"}], "entry 1: 'function' is 'a', expected an object"),
-        (with_parameters([]), "entry 2: b: 'parameters' is [], expected an object"),
+        (with_parameters(3), "entry 2: b: 'parameters' is 3, expected an object"),
         (with_parameters({"type": "array"}), "entry 2: b: 'parameters' has the type 'array', expected 'object'"),
         (
             with_parameters({"type": "object", "properties": {"x": {"type": "strin"}}}),
@@ -177,8 +229,10 @@ def with_parameters(parameters):
         (with_parameters({"type": "object", "not": {"$ref": "#"}}), "entry 2: b: $ref '#' leads back to itself"),
         (with_parameters({"type": "object", "dependentSchemas": {"x": {"$ref": "#"}}}), "$ref '#' leads back to it"),
         (with_parameters({"type": "object", "$dynamicRef": "#x"}), "entry 2: b: 'parameters' has a $dynamicRef"),
-        ({"tools": []}, "found an object with the keys ['tools'], expected a list of tools, or 'openapi' with 3.x"),
-        (3, "found 3, expected a list of tools or an OpenAPI 3 document"),
+        ({"tools": []}, "found no tools to offer"),
+        ({"apis": [1]}, "found an object with the keys ['apis'], expected a list of tools. An OpenAPI document"),
+        ([{"name": "a", "arguments": {"x": {}}}], "entry 1: a: found the keys name, arguments, expected the arguments"),
+        (3, "found 3, expected a list of tools. An OpenAPI document has the key 'openapi'"),
         ({"swagger": "2.0", "paths": {}}, "found Swagger 2.0, expected OpenAPI 3. Convert it first"),
         ({"openapi": "4.0.0"}, "expected a list of tools, or 'openapi' with 3.x"),
         ({"openapi": "3.1.0", "info": {}}, "found no tools to offer"),
