@@ -9,13 +9,14 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import default_train_data, load_eval_files, load_rows
+from trainer.data.privileged import with_context
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.errors import UsageError
 from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
 from trainer.settings.options import TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
-from trainer.training.arguments import microbatch_limit, prompts_per_step, training_arguments
+from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
 
 
@@ -89,19 +90,23 @@ def read_inputs(resolved: Resolved) -> Inputs:
             f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
             "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
         )
-    # A served teacher also scores without a demonstration.
-    needs_golden = settings.demonstrations == "golden" and settings.objective != "served"
+    # A served teacher also scores without a demonstration; for sdft a context takes the place of one.
+    learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
     train_rows = load_rows(
-        settings.train_data_path or "", needs_golden=needs_golden, skip_bad_rows=settings.skip_bad_rows
+        settings.train_data_path or "", needs_golden=learns_golden, skip_bad_rows=settings.skip_bad_rows
     )
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
-    if settings.objective == "sdft":
-        for row in train_rows:
-            encoder.check_room(row)
+    train_rows = encoder.require(
+        with_context(train_rows, settings.context),
+        settings.train_data_path,
+        skip_bad_rows=settings.skip_bad_rows,
+        shows=settings.objective == "sdft",
+        shows_own=settings.objective == "sdft" and settings.demonstrations == "golden",
+    )
     warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
-    return Inputs(train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved))
+    return Inputs(train_rows, read_eval_rows(settings, encoder), encoder, arguments, microbatch_limit(resolved))
 
 
 def warn_of_no_floor(resolved: Resolved) -> None:
@@ -123,11 +128,19 @@ def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
         )
 
 
-def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
-    """The rows to score before and after, by what they measure."""
-    return load_eval_files(
+def read_eval_rows(settings: Train, encoder: PromptEncoder) -> dict[str, list[Row]]:
+    """The rows to score before and after, by what they measure; the context is of the new skill alone."""
+    rows = load_eval_files(
         settings.eval_data_path,
         settings.prior_data_path,
         at_most=settings.max_eval_samples,
         skip_bad_rows=settings.skip_bad_rows,
     )
+    paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
+    contexts = {"new_skill": settings.context}
+    return {
+        title: encoder.require(
+            with_context(some, contexts.get(title)), paths[title], skip_bad_rows=settings.skip_bad_rows
+        )
+        for title, some in rows.items()
+    }
