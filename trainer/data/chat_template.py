@@ -182,18 +182,20 @@ class ChatTemplate:
     def _find_way(self, messages: list[Message], tools: list[Tool] | None) -> tuple[Adaptation, ...] | str:
         """The fewest adaptations by which nothing is lost; else what is wrong with the messages as they are."""
         marked = [self._with_arguments(message) for message in _marked(messages)]
-        wrong = ""
+        refused = dropped = ""
         for adaptations in _subsets([each for each in ADAPTATIONS if each(marked) != marked]):
             try:
                 text = self._render(_adapted(marked, adaptations), tools)
             except REFUSALS as error:
-                wrong = wrong or self._refusal(messages, error)
+                refused = refused or self._refusal(messages, error)
                 continue
             lost = _lost(messages, text)
             if lost is None:
                 return adaptations
-            wrong = wrong or f"{self.name} leaves out {lost}. Change the row, or use another model or --chat_template."
-        return wrong
+            if as_parts not in adaptations:  # which few templates know at all
+                told = f"{self.name} leaves out {lost}. Change the row, or use another model or --chat_template."
+                dropped = dropped or told
+        return dropped or refused
 
     def _refusal(self, messages: Sequence[Message], error: Exception) -> str:
         return (
@@ -208,15 +210,15 @@ class ChatTemplate:
         for call in calls:
             name, arguments = call["function"]["name"], call["function"].get("arguments")
             decoded = _decoded(name, arguments)
-            call["function"]["arguments"] = (
-                decoded if not self.arguments_as_text else json.dumps(decoded, ensure_ascii=False)
-            )
+            as_text = self.arguments_as_text
+            call["function"]["arguments"] = json.dumps(decoded, ensure_ascii=False) if as_text else decoded
         return {**message, "tool_calls": calls}
 
     @cached_property
     def _marks(self) -> set[int]:
         """Tokens that are no text."""
-        return {*self.tokenizer.get_added_vocab().values(), *self.tokenizer.all_special_ids}
+        added: dict[str, int] = self.tokenizer.get_added_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
+        return {*added.values(), *self.tokenizer.all_special_ids}
 
     @cached_property
     def _written_end(self) -> list[int]:

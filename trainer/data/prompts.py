@@ -273,7 +273,7 @@ class PromptEncoder:
         token = next(token for token in ids if token >= (self.embeddings or 0))
         name = self.tokenizer.convert_ids_to_tokens(token)
         return (
-            f"found the token {name!r} (id {token}), and the model has embeddings of {self.embeddings} tokens: this one "
-            "has no row. Resize them, "
+            f"found the token {name!r} (id {token}), and the model has embeddings of {self.embeddings} tokens: this "
+            "one has no row. Resize them, "
             "`model.resize_token_embeddings(len(tokenizer))`, and save the model, or leave the token out of the texts."
         )
