@@ -32,11 +32,11 @@ def run(resolved: Resolved) -> int:
         skip_bad_rows=settings.skip_bad_rows,
     )
     rows |= {"new_skill": with_context(rows["new_skill"], settings.context)}
+    training_rows = _training_rows(settings)
+    tasks = suite.load(settings) if settings.suite is not None else None
     encoder = None if settings.served else _encoder(settings)
     rows = _readable(settings, rows, encoder)
-    training_rows = _training_rows(settings)
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
-    tasks = suite.load(settings) if settings.suite is not None else None
 
     answers = _answers_of_model(settings, rows, encoder) if encoder else _answers_of_server(settings, rows)
     if training_rows:
