@@ -54,7 +54,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeTeacher:
-    """`reply` maps a chat request's body to a text, None, a (text, finish_reason) pair or a Fault.
+    """`reply` maps a chat request's body to a text, None, a (text, finish_reason) pair, a message or a Fault.
 
     `faults` are given first, one a request, `/health` included.
 
@@ -151,7 +151,8 @@ class FakeTeacher:
         if isinstance(reply, Fault):
             return reply.status, reply.body, reply.headers
         text, finish_reason = reply if isinstance(reply, tuple) else (reply, "stop")
-        choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
+        message = text if isinstance(text, dict) else {"role": "assistant", "content": text}
+        choice = {"index": 0, "finish_reason": finish_reason, "message": message}
         return 200, {"choices": [choice], "usage": {"prompt_tokens": 11, "completion_tokens": 5}}, {}
 
 

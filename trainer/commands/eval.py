@@ -3,6 +3,8 @@
 from typing import Any
 
 from trainer.data.dataset import Reading, load_eval_files, load_rows
+from trainer.data.privileged import require_shown
+from trainer.data.refusals import kept
 from trainer.data.rows import Row
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
@@ -30,10 +32,12 @@ def run(resolved: Resolved) -> int:
         reading=Reading.of(settings),
     )
     training_rows = _training_rows(settings)
-    earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
     tasks = suite.load(settings) if settings.suite is not None else None
+    encoder = None if settings.served else _encoder(settings)
+    rows = _readable(settings, rows, encoder)
+    earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
 
-    answers = _answers_of_server(settings, rows) if settings.served else _answers_of_model(settings, rows)
+    answers = _answers_of_model(settings, rows, encoder) if encoder else _answers_of_server(settings, rows)
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
     scores = {title: summarize(some) for title, some in answers.items()}
@@ -51,6 +55,17 @@ def run(resolved: Resolved) -> int:
         print(suite.table(found["suite"]))
         _write(settings, found)
     return 0
+
+
+def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[str, list[Row]]:
+    """The rows that the model can read, as far as that is known beforehand: of a served one not its template."""
+    paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
+    skip, shows = settings.skip_bad_rows, settings.with_demonstration
+    if encoder is not None:
+        return {t: encoder.require(some, paths[t], skip_bad_rows=skip, shows_own=shows) for t, some in rows.items()}
+    if not shows:
+        return rows
+    return {t: [*kept(some, paths[t], require_shown, skip_bad_rows=skip)] for t, some in rows.items()}
 
 
 def _write(settings: Eval, found: dict[str, Any]) -> None:
@@ -88,19 +103,26 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, 
             max_tokens=settings.max_completion_length,
             enable_thinking=settings.enable_thinking,
             template=settings.teacher_prompt_template if settings.with_demonstration else None,
+            show_context=settings.show_context,
         )
         for title, some in rows.items()
     }
 
 
-def _answers_of_model(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+def _encoder(settings: Eval) -> Any:
+    """Renders prompts for the local model; torch is imported for it."""
+    from trainer.models.student import context_window, encoder_for, load_tokenizer
+
+    window = context_window(settings)
+    return encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+
+
+def _answers_of_model(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[str, list[Answer]]:
     import torch
 
     from trainer.evaluation.judge import Judge
-    from trainer.models.student import context_window, encoder_for, load_student, load_tokenizer
+    from trainer.models.student import load_student
 
-    window = context_window(settings)
-    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
     judge = Judge(encoder, settings.per_device_eval_batch_size, with_demonstration=settings.with_demonstration)
     model: Any = load_student(settings)
     model.to("cuda" if torch.cuda.is_available() else "cpu")

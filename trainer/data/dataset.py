@@ -21,6 +21,7 @@ import numpy as np
 from trainer.data.columns import chosen_format, suggestion
 from trainer.data.formats import Format
 from trainer.data.own_format import parse_row, require_whole
+from trainer.data.privileged import read_context
 from trainer.data.records import Records, read_records
 from trainer.data.rows import BadRow, Row, Tool
 from trainer.data.tools import as_openai, tools_in
@@ -39,12 +40,14 @@ class Reading:
         columns: Which column is which, as `--columns` says; None where their names tell.
         turns: Of a conversation `each` answer of the assistant becomes a row, or the `last` one.
         tools: For rows that name none.
+        context: What the teacher is shown of rows that have no privileged context; None: their golden response.
         skip_bad_rows: Drop bad rows and say how many, instead of ending at the first.
     """
 
     columns: str | None = None
     turns: str = "each"
     tools: tuple[Tool, ...] = ()
+    context: str | None = None
     skip_bad_rows: bool = False
 
     @classmethod
@@ -52,10 +55,11 @@ class Reading:
         """As the settings of a subcommand say.
 
         Raises:
-            UsageError: the file of tools can't be read, or holds none.
+            UsageError: the file of tools or of the context can't be read, or holds none.
         """
         tools = load_tools(settings.tools) if settings.tools else ()
-        return cls(settings.columns, settings.turns, tools, settings.skip_bad_rows)
+        context = read_context(settings.context) if settings.context else None
+        return cls(settings.columns, settings.turns, tools, context, settings.skip_bad_rows)
 
 
 class Rows(Sequence[Row]):
@@ -192,7 +196,10 @@ def rows_of_record(record: Any, number: int, form: Format, reading: Reading) -> 
         raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
     given = {key: value for key, value in record.items() if value is not None}
     for ours in form.records(given):
-        yield parse_row(ours, number, tools=reading.tools)
+        row = parse_row(ours, number, tools=reading.tools)
+        if row.privileged_context is None and reading.context is not None:
+            row = dataclasses.replace(row, privileged_context=reading.context)
+        yield row
 
 
 def load_eval_rows(
@@ -222,11 +229,14 @@ def load_eval_rows(
 def load_eval_files(
     eval_data_path: str | None, prior_data_path: str | None, *, at_most: int | None, reading: Reading
 ) -> dict[str, list[Row]]:
-    """`load_eval_rows` of the files that are given, by what they measure."""
-    files = {"new_skill": eval_data_path, "prior_skills": prior_data_path}
+    """`load_eval_rows` of the files that are given, by what they measure; prior skills are told without a context."""
+    files = {
+        "new_skill": (eval_data_path, reading),
+        "prior_skills": (prior_data_path, dataclasses.replace(reading, context=None)),
+    }
     return {
-        title: load_eval_rows(path, at_most=at_most, reading=reading)
-        for title, path in files.items()
+        title: load_eval_rows(path, at_most=at_most, reading=way)
+        for title, (path, way) in files.items()
         if path is not None
     }
 

@@ -6,12 +6,15 @@ Text prompts are rendered with the chat template of the model that reads them.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data.rows import Message, Row
+from trainer.data.chat_template import ChatTemplate
+from trainer.data.privileged import check_template, require_shown, shown_messages, shown_text
+from trainer.data.refusals import kept
+from trainer.data.rows import BadRow, Message, Row, Tool, as_message
 from trainer.errors import UsageError
 
 
@@ -23,30 +26,10 @@ class Prompt:
     was_cut: bool
 
 
-def with_demonstration(prompt: list[Message], demonstration: str, template: str) -> list[Message]:
-    """`prompt` with its last message shown together with a demonstration, by `template`.
-
-    `template` has the places `{prompt}` and `{demonstration}`; both texts are taken literally.
-    """
-    question = prompt[-1]["content"]
-    before, _, rest = template.partition("{prompt}")
-    text = before + question + rest.replace("{demonstration}", demonstration)
-    return [*prompt[:-1], {"role": "user", "content": text}]
-
-
 def report_cuts(what: str, cuts: int, total: int) -> None:
     """Say how many texts were cut, if any."""
     if cuts:
         print(f"warning: {cuts} of {total} {what}")
-
-
-def check_template(template: str) -> None:
-    """Raise UsageError unless `template` has each of its two places once, the prompt first."""
-    counts = [template.count("{prompt}"), template.count("{demonstration}")]
-    if counts != [1, 1] or template.index("{prompt}") > template.index("{demonstration}"):
-        raise UsageError(
-            f"--teacher_prompt_template is {template!r}; expected one {{prompt}} and after it one {{demonstration}}."
-        )
 
 
 class DemonstratedPrompts:
@@ -96,7 +79,10 @@ class PromptEncoder:
             completion.
         max_completion_length: Tokens of a demonstration. It is a response, so `--max_completion_length`
             bounds it as it bounds the responses of the student.
+        template: How a prompt is shown with a demonstration.
+        show_context: `template` or `system`, see `trainer.data.privileged.shown_messages`.
         enable_thinking: Passed to the chat template.
+        embeddings: Tokens that the model has embeddings of; None where all are known to have one.
     """
 
     def __init__(
@@ -107,7 +93,9 @@ class PromptEncoder:
         context_room: int,
         max_completion_length: int,
         template: str,
+        show_context: str = "template",
         enable_thinking: bool = False,
+        embeddings: int | None = None,
     ):
         check_template(template)
         self.tokenizer = tokenizer
@@ -115,35 +103,43 @@ class PromptEncoder:
         self.context_room = context_room
         self.max_completion_length = max_completion_length
         self.template = template
+        self.show_context = show_context
         self.enable_thinking = enable_thinking
+        self.embeddings = embeddings
+        has_template = tokenizer.chat_template is not None
+        self.chat_template = ChatTemplate(tokenizer, enable_thinking=enable_thinking) if has_template else None
 
-    def render(self, messages: list[Message]) -> list[int]:
+    def text(self, messages: list[Message], tools: list[Tool] | None = None) -> str:
+        """`messages` as text, up to where the answer begins.
+
+        Raises:
+            BadRow: they can't be written without a loss.
+        """
+        if self.chat_template is not None:
+            return self.chat_template.text(messages, tools)
+        if len(messages) > 1 or tools:
+            what = f"a prompt of {len(messages)} messages" if len(messages) > 1 else "a prompt with tools"
+            raise BadRow(
+                f"found {what}, and the tokenizer of {self.tokenizer.name_or_path} has no chat template. Use an "
+                "instruct model or text prompts."
+            )
+        return messages[0]["content"]
+
+    def render(self, messages: list[Message], tools: list[Tool] | None = None) -> list[int]:
         """Token ids of `messages` up to where the answer begins.
 
         Raises:
-            UsageError: a conversation, and the tokenizer has no chat template.
+            UsageError: a conversation or tools, and the tokenizer has no chat template; or the template refuses them,
+                or leaves out a part of them; or a token has no embedding.
         """
-        if self.tokenizer.chat_template is None:
-            if len(messages) > 1:
-                raise UsageError(
-                    f"found a prompt of {len(messages)} messages, and the tokenizer of "
-                    f"{self.tokenizer.name_or_path} has no chat template. Use an instruct model or text prompts."
-                )
-            return self._token_ids(messages[0]["content"], add_special_tokens=True)
         try:
-            encoded: Any = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_dict=True, enable_thinking=self.enable_thinking
-            )
-        except TemplateError as error:
-            raise UsageError(
-                f"the chat template of {self.tokenizer.name_or_path} refuses a prompt with the roles "
-                f"{', '.join(m['role'] for m in messages)}: {error}. Change the prompts, or use another model."
-            ) from error
-        return encoded["input_ids"]
+            return self._token_ids(self.text(messages, tools), add_special_tokens=self.chat_template is None)
+        except BadRow as error:
+            raise UsageError(str(error)) from error
 
     def student_prompt(self, row: Row) -> Prompt:
         """The plain prompt; one over the limit loses its beginning, as in TRL."""
-        ids = self.render(row.prompt)
+        ids = self.render(row.prompt, row.tools)
         return Prompt(ids[-self.max_prompt_length :], len(ids) > self.max_prompt_length)
 
     def demonstration_prompt(self, row: Row, demonstration: str) -> Prompt:
@@ -153,34 +149,130 @@ class PromptEncoder:
             UsageError: question and template leave no room for a demonstration in the context window.
         """
         token_ids = self._token_ids(demonstration)
-        keep = min(len(token_ids), self.max_completion_length)
+        # A response is as long as responses may be; a context that is none has the room of the model.
+        keep = len(token_ids) if row.privileged_context else min(len(token_ids), self.max_completion_length)
         while keep > 0:
             text = demonstration if keep == len(token_ids) else str(self.tokenizer.decode(token_ids[:keep]))
-            ids = self.render(with_demonstration(row.prompt, text, self.template))
+            ids = self.render(self.shown(row, text), row.tools)
             if len(ids) <= self.context_room:
                 return Prompt(ids, keep < len(token_ids))
             keep -= len(ids) - self.context_room
-        raise self._no_room(row)
+        bare = len(self.render(self.shown(row, ""), row.tools))
+        raise UsageError(f"row {row.id}: {self._no_room(bare)}")
 
-    def check_room(self, row: Row) -> None:
-        """Raise UsageError unless the row's prompt leaves room for a demonstration of at least one token."""
-        if len(self.render(with_demonstration(row.prompt, "", self.template))) >= self.context_room:
-            raise self._no_room(row)
+    def shown(self, row: Row, text: str) -> list[Message]:
+        """The messages that show the row's prompt together with `text`."""
+        return shown_messages(row.prompt, text, self.template, self.show_context)
 
-    def _no_room(self, row: Row) -> UsageError:
-        bare = len(self.render(with_demonstration(row.prompt, "", self.template)))
-        return UsageError(
-            f"row {row.id}: its prompt in the demonstration template has {bare} tokens before any demonstration; "
+    def require(
+        self,
+        rows: Sequence[Row],
+        path: str | None,
+        *,
+        skip_bad_rows: bool = False,
+        shows: bool = False,
+        shows_own: bool = False,
+    ) -> Sequence[Row]:
+        """The rows that this model can read and answer, found without its weights.
+
+        Args:
+            path: The file that they come from.
+            skip_bad_rows: Drop the others, and print how many and why.
+            shows: Whether their prompts are also shown with a demonstration, of which at least one token has to fit.
+            shows_own: Whether that is the row's own, or its context, which it then has to have.
+
+        Raises:
+            UsageError: a row can't be rendered, has half a character or a token without an embedding, or its prompt
+                leaves no room for a demonstration. It names file and row.
+        """
+        return kept(
+            rows, path, partial(self._check, shows=shows or shows_own, shows_own=shows_own), skip_bad_rows=skip_bad_rows
+        )
+
+    def _check(self, row: Row, *, shows: bool, shows_own: bool) -> None:
+        if shows_own:
+            require_shown(row)
+        texts = [self.text(row.prompt, row.tools), self.golden_text(row)]
+        if self.embeddings is not None:
+            for text in filter(None, texts):
+                self._require_embeddings(text)
+        if shows:
+            self._require_room(row)
+
+    def _require_embeddings(self, text: str) -> None:
+        try:
+            self._token_ids(text)
+        except UsageError as error:
+            raise BadRow(str(error)) from error
+
+    def _require_room(self, row: Row) -> None:
+        bare = len(self._token_ids(self.text(self.shown(row, ""), row.tools)))
+        if bare >= self.context_room:
+            raise BadRow(self._no_room(bare))
+
+    def _no_room(self, bare: int) -> str:
+        return (
+            f"its prompt in the demonstration template has {bare} tokens before any demonstration; "
             f"the model's context leaves room for {self.context_room}. Shorten the prompt, lower "
             "--max_completion_length, or use a model with a longer context."
         )
 
+    def golden_text(self, row: Row) -> str | None:
+        """The row's demonstration as this model would write it, without the end of its turn; None where it has none.
+
+        Raises:
+            BadRow: it has tool calls, and the model's template can't write them.
+        """
+        if not row.golden_calls:
+            return row.golden_response
+        if self.chat_template is None:
+            raise BadRow(
+                f"its golden response calls tools, and the tokenizer of {self.tokenizer.name_or_path} has no chat "
+                "template to write calls with. Use an instruct model."
+            )
+        return self.chat_template.answer_text(row.prompt, as_message(row), row.tools)
+
+    def shown_text(self, row: Row) -> str | None:
+        """What the teacher is shown of the row, when this model is the teacher: its context, else its demonstration.
+
+        Raises:
+            BadRow: as `golden_text`.
+        """
+        return shown_text(row, self.golden_text)
+
     def target(self, text: str) -> Prompt:
-        """A response as training target: its tokens and the end-of-turn token, cut at the end where too long."""
+        """A response as training target: its tokens and the end of turn, cut at the end where too long."""
         limit = self.max_completion_length
-        ids: list[Any] = [*self._token_ids(text), self.tokenizer.eos_token_id]
+        ids = self._token_ids(self._opened(text)) + self._end_behind(text)
         return Prompt(ids[:limit], len(ids) > limit)
+
+    def _opened(self, text: str) -> str:
+        """A text behind what the template writes before one; calls have their own."""
+        return text if self.chat_template is None or self._is_whole(text) else self.chat_template.opening + text
+
+    def _end_behind(self, text: str) -> list[int]:
+        if self.chat_template is None:
+            eos: Any = self.tokenizer.eos_token_id
+            return [eos]
+        return [] if self._is_whole(text) else self.chat_template.end_ids
+
+    def _is_whole(self, text: str) -> bool:
+        """Whether the text ends with the end of a turn of calls."""
+        end = self.chat_template.end_of_calls if self.chat_template is not None else None
+        return end is not None and text.endswith(end)
 
     def _token_ids(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         encoded: Any = self.tokenizer(text, add_special_tokens=add_special_tokens)
-        return encoded["input_ids"]
+        ids = encoded["input_ids"]
+        if self.embeddings is not None and ids and max(ids) >= self.embeddings:
+            raise UsageError(self._without_embedding(ids))
+        return ids
+
+    def _without_embedding(self, ids: list[int]) -> str:
+        token = next(token for token in ids if token >= (self.embeddings or 0))
+        name = self.tokenizer.convert_ids_to_tokens(token)
+        return (
+            f"found the token {name!r} (id {token}), and the model has embeddings of {self.embeddings} tokens: this "
+            "one has no row. Resize them, "
+            "`model.resize_token_embeddings(len(tokenizer))`, and save the model, or leave the token out of the texts."
+        )

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from trainer.data.dataset import Reading, drawn, load_eval_rows
-from trainer.data.prompts import PromptEncoder, with_demonstration
+from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
@@ -59,6 +59,12 @@ def check(settings: Check) -> None:
     pool = load_eval_rows(settings.eval_data_path, reading=Reading.of(settings))
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
+    pool = encoder.require(
+        pool,
+        settings.eval_data_path,
+        skip_bad_rows=settings.skip_bad_rows,
+        shows_own=True,
+    )
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
     decision = decide(rights(found), route_of(settings, encoder, "sampled", force_bytes=False))
     print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
@@ -68,7 +74,7 @@ def check(settings: Check) -> None:
 
 
 def measure(
-    settings: Check | Train, encoder: PromptEncoder, pool: list[Row], count: int, batch_size: int
+    settings: Check | Train, encoder: PromptEncoder, pool: Sequence[Row], count: int, batch_size: int
 ) -> dict[str, dict[int, Answer]]:
     """Answers to at most `count` rows of `pool` by who gave them, by the row's number; see `LINES` and `drawn`.
 
@@ -78,7 +84,7 @@ def measure(
         Stopped: SIGINT or SIGTERM.
     """
     numbers = drawn(range(len(pool)), count)
-    rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, settings.teacher_prompt_template)
+    rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, encoder)
     roomy = copy(encoder)
     roomy.max_prompt_length = encoder.context_room
     model: Any = load_student(settings)
@@ -91,12 +97,13 @@ def measure(
     if settings.vllm_server_base_url:
         texts = {"max_tokens": settings.max_completion_length, "enable_thinking": settings.enable_thinking}
         for title, template in ((TEACHER, None), (TEACHER_SHOWN, settings.teacher_prompt_template)):
-            found[title] = served_answers(client_for(settings), rows, title, **texts, template=template)
+            shown = {"template": template, "show_context": settings.show_context}
+            found[title] = served_answers(client_for(settings), rows, title, **texts, **shown)
     numbered = {title: dict(zip(numbers, answers, strict=True)) for title, answers in found.items()}
     return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
 
 
-def of_another_row(pool: Sequence[Row], numbers: Sequence[int], template: str) -> dict[int, Row]:
+def of_another_row(pool: Sequence[Row], numbers: Sequence[int], encoder: PromptEncoder) -> dict[int, Row]:
     """Rows that ask what those of `numbers` do, shown the demonstration of another row, by number.
 
     The other row is the next one in the file of the same tools, or the same skill, whose demonstration differs; rows
@@ -107,10 +114,10 @@ def of_another_row(pool: Sequence[Row], numbers: Sequence[int], template: str) -
     for number in numbers:
         row, neighbours = pool[number], [*range(number + 1, len(pool)), *range(number)]
         alike = (pool[n] for n in neighbours if kinds[number] and kinds[n] == kinds[number])
-        other = next((other for other in alike if other.golden_response != row.golden_response), None)
+        own = encoder.shown_text(row)
+        other = next((text for text in map(encoder.shown_text, alike) if text != own), None)
         if other is not None:
-            shown = with_demonstration(row.prompt, other.golden_response or "", template)
-            found[number] = dataclasses.replace(row, prompt=shown)
+            found[number] = dataclasses.replace(row, prompt=encoder.shown(row, other))
     return found
 
 

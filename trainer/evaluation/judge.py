@@ -23,7 +23,7 @@ class Judge:
     Args:
         encoder: Renders prompts for the model.
         batch_size: Rows decoded together.
-        with_demonstration: Show each row's golden response in its prompt.
+        with_demonstration: Show each row's context, or else its golden response, in its prompt.
         should_stop: Asked between batches; True ends the scoring.
         shows_progress: Whether to tell how far it is, and how many prompts were cut.
     """
@@ -71,19 +71,22 @@ class Judge:
 
     def _prompt(self, row: Row) -> Prompt:
         if self.with_demonstration:
-            assert row.golden_response is not None
-            return self.encoder.demonstration_prompt(row, row.golden_response)
+            text = self.encoder.shown_text(row)
+            assert text is not None, row.id
+            return self.encoder.demonstration_prompt(row, text)
         return self.encoder.student_prompt(row)
 
     def _judge_batch(self, model: PreTrainedModel, rows: list[Row], prompts: list[list[int]]) -> Iterable[Answer]:
         tokenizer: Any = self.encoder.tokenizer
-        targets = [self.encoder.target(row.golden_response or "").ids for row in rows]
+        golden = [self.encoder.golden_text(row) for row in rows]
+        targets = [self.encoder.target(text or "").ids for text in golden]
         losses = target_nll(model, prompts, targets, pad_id=tokenizer.pad_token_id)
         ends = end_token_ids(model, tokenizer)
         completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_completion_length)
-        for row, ids, nll in zip(rows, completions, losses, strict=True):
+        for row, ids, nll, known in zip(rows, completions, losses, golden, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
-            yield judge(row, strip_thinking(text).strip(), len(ids), bool(ids) and ids[-1] in ends, nll)
+            ended = bool(ids) and ids[-1] in ends
+            yield judge(row, strip_thinking(text).strip(), len(ids), ended, nll if known is not None else None)
 
 
 @contextlib.contextmanager

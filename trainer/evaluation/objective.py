@@ -54,11 +54,14 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         require_teacher(settings)
 
     print("── headroom", flush=True)
-    encoder, pool = inputs.encoder, inputs.eval_rows["new_skill"]
+    encoder = inputs.encoder
+    pool = encoder.require(
+        inputs.eval_rows["new_skill"], settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows, shows_own=True
+    )
     found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
     forced = settings.tokenizer_route == "byte"
     route = route_of(settings, encoder, settings.byte_route, force_bytes=forced)
-    all_golden = all(row.golden_response for row in inputs.train_rows)
+    all_golden = all(row.has_demonstration or row.privileged_context is not None for row in inputs.train_rows)
     decision = decide(rights(found), route, alpha=settings.alpha, teacher_is_shown=all_golden)
     text = told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path)
     print(f"{text}\n", flush=True)

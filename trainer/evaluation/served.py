@@ -1,6 +1,6 @@
 """A served model answers rows, and its answers are judged as those of a local one are."""
 
-from trainer.data.prompts import check_template, with_demonstration
+from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
 from trainer.data.rows import Message, Row
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
@@ -19,6 +19,7 @@ def served_answers(
     max_tokens: int,
     enable_thinking: bool = False,
     template: str | None = None,
+    show_context: str = "template",
 ) -> list[Answer]:
     """Greedy answers in row order, judged without their thinking. Their likelihood is not known.
 
@@ -26,7 +27,8 @@ def served_answers(
         client: Not used before, nor after; it retries, waits and bounds the requests in flight.
         title: What the rows are, for people.
         max_tokens: Of an answer.
-        template: Shows each row's golden response in its prompt; None asks plainly.
+        template: Shows each row's context, or else its golden response, in its prompt; None asks plainly.
+        show_context: How, see `trainer.data.privileged.shown_messages`.
 
     Raises:
         TeacherError: the server is gone, doesn't serve the model, or refuses a row's prompt.
@@ -36,7 +38,7 @@ def served_answers(
     require_checks(rows)
     if template is not None:
         check_template(template)
-    prompts = [_prompt(row, template) for row in rows]
+    prompts = [_prompt(row, template, show_context) for row in rows]
     said: dict[int, ChatAnswer] = {}
 
     async def ask_all() -> None:
@@ -47,6 +49,7 @@ def served_answers(
                     try:
                         said[number] = await client.chat(
                             prompts[number],
+                            rows[number].tools,
                             max_tokens=max_tokens,
                             temperature=0.0,
                             seed=0,
@@ -62,12 +65,13 @@ def served_answers(
     return [_judged(row, said[number]) for number, row in enumerate(rows)]
 
 
-def _prompt(row: Row, template: str | None) -> list[Message]:
+def _prompt(row: Row, template: str | None, show_context: str) -> list[Message]:
     if template is None:
         return row.prompt
-    assert row.golden_response is not None
-    return with_demonstration(row.prompt, row.golden_response, template)
+    text = shown_text(row, plain_golden)
+    assert text is not None, row.id
+    return shown_messages(row.prompt, text, template, show_context)
 
 
 def _judged(row: Row, said: ChatAnswer) -> Answer:
-    return judge(row, said.text.strip(), said.completion_tokens or None, said.finish_reason != "length", None)
+    return judge(row, said.with_calls.strip(), said.completion_tokens or None, said.finish_reason != "length", None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError, TemplateSyntaxError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -13,20 +14,22 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.chat_template_utils import render_jinja_template
 from transformers.utils.logging import disable_progress_bar
 
+from trainer.data.chat_template import ChatTemplate
 from trainer.data.prompts import PromptEncoder
 from trainer.errors import UsageError
-from trainer.settings.options import Student
+from trainer.settings.options import Check, Eval, Student, Train
 
 disable_progress_bar()
 
 
 def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
-    """The student's tokenizer, padding on the left.
+    """The student's tokenizer, padding on the left, with the chat template of `--chat_template` where that is given.
 
     Raises:
-        UsageError: the folder or hub name has none.
+        UsageError: the folder or hub name has none, or no such chat template.
     """
     name = settings.model_name_or_path
     try:
@@ -44,7 +47,48 @@ def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    choose_template(tokenizer, settings.chat_template)
     return tokenizer
+
+
+def choose_template(tokenizer: PreTrainedTokenizerBase, asked: str | None) -> None:
+    """Give the tokenizer the chat template that `--chat_template` names: one of its own, or the one in a file.
+
+    Raises:
+        UsageError: there is no such template, or it is none; or of several none is the default, and none is named.
+    """
+    named = tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {}
+    names = ", ".join(named) or "no names"
+    if asked is None:
+        if named and "default" not in named:
+            raise UsageError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has the chat templates {names}, and none is the default. "
+                "Pass --chat_template NAME."
+            )
+        return
+    if asked in named:
+        tokenizer.chat_template = named[asked]
+    elif Path(asked).is_file():
+        tokenizer.chat_template = _template_in(Path(asked))
+    else:  # transformers would take the name itself for a template, and render every prompt as it
+        raise UsageError(
+            f"--chat_template is {asked!r}: there is no such file, and the chat templates of "
+            f"{tokenizer.name_or_path!r} have {names}. Pass one of the names, or a Jinja file."
+        )
+
+
+def _template_in(file: Path) -> str:
+    """The text of a Jinja file, which has to be a program that can be read."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        render_jinja_template([[{"role": "user", "content": "a text"}]], chat_template=text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"can't read --chat_template {file}: {error}") from error
+    except TemplateSyntaxError as error:
+        raise UsageError(f"--chat_template {file}, line {error.lineno}: {error.message}") from error
+    except (TemplateError, TypeError):  # without the tokenizer's own tokens it means nothing; rows will tell
+        pass
+    return text
 
 
 def context_window(settings: Student) -> int:
@@ -91,23 +135,70 @@ def load_student(settings: Student) -> PreTrainedModel:
         ) from error
 
 
-def encoder_for(settings: Student, tokenizer: PreTrainedTokenizerBase, window: int, template: str) -> PromptEncoder:
-    """The prompt encoder of a student with `window` positions."""
+def encoder_for(
+    settings: Train | Eval | Check, tokenizer: PreTrainedTokenizerBase, window: int, template: str
+) -> PromptEncoder:
+    """The prompt encoder of a student with `window` positions.
+
+    Tokens that its embeddings lack are told; where the padding is one of them, the end-of-sequence token takes its
+    place, since padding is fed to the model too.
+    """
     return PromptEncoder(
         tokenizer,
         max_prompt_length=settings.max_prompt_length,
         context_room=window - settings.max_completion_length,
         max_completion_length=settings.max_completion_length,
         template=template,
+        show_context=settings.show_context,
         enable_thinking=settings.enable_thinking,
+        embeddings=_embeddings(settings, tokenizer),
     )
 
 
+def _embeddings(settings: Student, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens that the student has embeddings of, where its tokenizer knows more; None where all have one."""
+    config = AutoConfig.from_pretrained(
+        _base_of(settings.model_name_or_path), local_files_only=settings.local_files_only
+    )
+    rows: int = config.get_text_config().vocab_size
+    beyond = sorted(token for token in tokenizer.get_vocab().values() if token >= rows)
+    if not beyond:
+        return None
+    names = ", ".join(f"{tokenizer.convert_ids_to_tokens(token)} ({token})" for token in beyond[:5])
+    print(
+        f"warning: the model has embeddings of {rows} tokens, and its tokenizer knows {len(beyond)} more: {names}"
+        f"{', …' if len(beyond) > 5 else ''}; a row with one of these is refused"
+    )
+    eos: Any = tokenizer.eos_token_id
+    if eos >= rows:
+        raise UsageError(
+            f"the end-of-sequence token of {settings.model_name_or_path!r} has no embedding. Resize them, "
+            "`model.resize_token_embeddings(len(tokenizer))`, and save the model."
+        )
+    if tokenizer.pad_token_id in beyond:
+        print(f"padding with {tokenizer.eos_token} instead of {tokenizer.pad_token}, which has no embedding")
+        tokenizer.pad_token = tokenizer.eos_token
+    return rows
+
+
 def end_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
-    """Every token id that ends a completion: the tokenizer's and those the model declares, as TRL takes them."""
+    """Every token id that ends a completion, the end of a turn in the chat template first.
+
+    The others are the tokenizer's end of sequence and those that the model declares, as TRL takes them.
+    """
     declared = getattr(model.generation_config, "eos_token_id", None)
     ids = [declared] if isinstance(declared, int) else list(declared or [])
-    return ids if tokenizer.eos_token_id in ids else [tokenizer.eos_token_id, *ids]
+    own = [tokenizer.eos_token_id] if tokenizer.chat_template is None else ChatTemplate(tokenizer).stop_ids
+    return list(dict.fromkeys([*own, *ids]))
+
+
+def end_as_turns_do(model: PreTrainedModel, tokenizer: Any) -> None:
+    """Let the model's generation, and that of its checkpoints, stop where its chat template ends a turn."""
+    config: Any = model.generation_config
+    declared = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = end_token_ids(model, tokenizer)
+    if not {*ends} <= {*declared, tokenizer.eos_token_id}:  # the last TRL and transformers add by themselves
+        config.eos_token_id = ends
 
 
 def is_adapter(name: str) -> bool:

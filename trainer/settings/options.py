@@ -80,6 +80,15 @@ MAX_EVAL_SAMPLES = option(
 PROMPT_TEMPLATE = option(
     TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
 )
+SHOW_CONTEXT = option(
+    "template",
+    "how a row's context, or else its demonstration, is shown: template: together with the prompt, as in "
+    "--teacher_prompt_template; system: as the system message, before one that the prompt has",
+    choices=("template", "system"),
+)
+CONTEXT = option(
+    None, "text file that is the privileged context of every row that has none (unset: rows' own contexts alone)"
+)
 EVAL_BATCH_SIZE = option(32, "answers decoded together", at_least=1)
 TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
 
@@ -124,6 +133,9 @@ class Student(Texts):
 
     model_name_or_path: str = option("Qwen/Qwen3-0.6B", "student model: a hub name or a folder")
     local_files_only: bool = option(False, "never ask the model hub", decides=False)
+    chat_template: str | None = option(
+        None, "a named chat template of the tokenizer, or a Jinja file (unset: the tokenizer's default)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +232,8 @@ class Train(ServedTeacher, Student):
         at_least=1,
     )
     teacher_prompt_template: str = PROMPT_TEMPLATE
+    show_context: str = SHOW_CONTEXT
+    context: str | None = CONTEXT
 
     teacher_top_k: int = option(
         20, "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)", at_least=1
@@ -351,6 +365,8 @@ class Eval(Server, Student):
     tools: str | None = TOOLS
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
     teacher_prompt_template: str = PROMPT_TEMPLATE
+    show_context: str = SHOW_CONTEXT
+    context: str | None = CONTEXT
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     baseline: str | None = option(
         None,
@@ -384,6 +400,8 @@ class Check(ServedTeacher, Student):
     turns: str = TURNS
     tools: str | None = TOOLS
     teacher_prompt_template: str = PROMPT_TEMPLATE
+    show_context: str = SHOW_CONTEXT
+    context: str | None = CONTEXT
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     output_file: str | None = option(None, "with --headroom: JSON file for all that was found (unset: not written)")
 

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.prompts import check_template, with_demonstration
-from trainer.data.rows import Message, Row
+from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
+from trainer.data.rows import BadRow, Message, Row
 from trainer.errors import TeacherError
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
@@ -30,6 +30,7 @@ from trainer.teachers.served.failures import RequestRefused
 
 REFUSED = "refused"
 Request = Callable[[int], Future[str | None]]  # for the demonstration of a row; None where there is no usable one
+Write = Callable[[Row], str | None]  # a row's golden response, calls included, as text for whoever reads it
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Demonstrations:
 
 
 class Demonstrator:
-    """Lets the served teacher answer rows' prompts, shown the golden response where a row has one.
+    """Lets the served teacher answer rows' prompts, shown the row's context or golden response where it has one.
 
     A text is unusable if it is empty, was cut at `--max_completion_length`, takes other actions than the row's
     `golden_answer`, or if the server refused the prompt. The golden response then takes its place; a row without one
@@ -69,13 +70,20 @@ class Demonstrator:
         rows: Each prompt is asked once, with a seed of its own from `settings.seed` and its position.
         journal: Keeps the answers, so that an interrupted run doesn't ask for them again; see `open_journal`.
         temperature: 0 is greedy.
+        write: Writes the demonstrations, those with calls of tools too.
 
     Attributes:
         answers: By row, of those asked so far; None where the server refused the prompt.
     """
 
     def __init__(
-        self, client: TeacherClient, rows: Sequence[Row], settings: Train, journal: Journal, temperature: float = 0.0
+        self,
+        client: TeacherClient,
+        rows: Sequence[Row],
+        settings: Train,
+        journal: Journal,
+        temperature: float = 0.0,
+        write: Write = plain_golden,
     ):
         check_template(settings.teacher_prompt_template)
         self.client = client
@@ -83,6 +91,7 @@ class Demonstrator:
         self.settings = settings
         self.journal = journal
         self.temperature = temperature
+        self.write = write
         self.answers: dict[int, ChatAnswer | None] = {}
         self._found_usable = False
 
@@ -98,16 +107,16 @@ class Demonstrator:
         if answer is not None and not known:
             self.journal.add(str(number), dataclasses.asdict(answer))
         self.answers[number] = answer
-        self._found_usable |= reason_to_reject(answer, self.rows[number]) is None
+        self._found_usable |= reason_to_reject(answer, self.rows[number], self.write) is None
         if not self._found_usable and len(self.answers) >= min(len(self.rows), self.settings.num_prompts_per_batch):
             self.require_usable()
-        return usable_text(self.rows[number], answer)
+        return usable_text(self.rows[number], answer, self.write)
 
     def demonstrations(self) -> Demonstrations:
         """Those of all rows that were answered so far, by earlier runs of the journal too."""
         earlier = {int(key): ChatAnswer(**answer) for key, answer in [*self.journal.records.items()]}
         answers = earlier | dict([*self.answers.items()])
-        return _choose([self.rows[number] for number in answers], list(answers.values()))
+        return _choose([self.rows[number] for number in answers], list(answers.values()), self.write)
 
     def require_usable(self) -> None:
         """Raise TeacherError if the teacher wrote not one usable text so far."""
@@ -123,7 +132,8 @@ class Demonstrator:
         row, settings = self.rows[number], self.settings
         try:
             return await self.client.chat(
-                shown_prompt(row, settings.teacher_prompt_template),
+                shown_prompt(row, settings.teacher_prompt_template, settings.show_context),
+                row.tools,
                 max_tokens=settings.max_completion_length,
                 temperature=self.temperature,
                 seed=row_seed(settings.seed, number),
@@ -144,9 +154,14 @@ def open_journal(path: str | Path, rows: Sequence[Row], settings: Train, tempera
 
 
 def write_demonstrations(
-    rows: Sequence[Row], settings: Train, journal_path: str | Path, *, temperature: float = 0.0
+    rows: Sequence[Row],
+    settings: Train,
+    journal_path: str | Path,
+    *,
+    temperature: float = 0.0,
+    write: Write = plain_golden,
 ) -> Demonstrations:
-    """The demonstrations of all rows, in their order. Prints one line of counts.
+    """The demonstrations of all rows, in their order, as `write` has them. Prints one line of counts.
 
     Raises:
         TeacherError: the teacher is gone, or not one row is left.
@@ -160,10 +175,10 @@ def write_demonstrations(
             f"stopped while the teacher wrote demonstrations; {journal.path} keeps the finished ones, "
             "the same command continues."
         )
-        demonstrator = Demonstrator(client, rows, settings, journal, temperature)
+        demonstrator = Demonstrator(client, rows, settings, journal, temperature, write)
         answers = run_until_stopped(_ask_for_all(demonstrator), stopped)
     demonstrator.require_usable()
-    demonstrations = _choose(rows, answers)
+    demonstrations = _choose(rows, answers, write)
     print(demonstrations.summary())
     return demonstrations
 
@@ -219,7 +234,7 @@ class DemonstrationFeed:
 
 @contextmanager
 def open_feed(
-    client: TeacherClient, rows: Sequence[Row], settings: Train, journal: Path
+    client: TeacherClient, rows: Sequence[Row], settings: Train, journal: Path, write: Write = plain_golden
 ) -> Iterator[DemonstrationFeed]:
     """A feed with its journal: two steps ahead, and as far as keeps the client busy."""
     with open_journal(journal, rows, settings) as kept:
@@ -227,7 +242,7 @@ def open_feed(
         ahead = 2 * settings.num_prompts_per_batch + at_once
         if settings.objective == "served":  # rollouts are to be scored meanwhile
             at_once = max(1, at_once // 2)
-        yield DemonstrationFeed(Demonstrator(client, rows, settings, kept), ahead=ahead, at_once=at_once)
+        yield DemonstrationFeed(Demonstrator(client, rows, settings, kept, write=write), ahead=ahead, at_once=at_once)
 
 
 def answered(texts: Sequence[str | None]) -> Request:
@@ -242,7 +257,7 @@ def answered(texts: Sequence[str | None]) -> Request:
 
 
 def _decides(rows: Sequence[Row], settings: Train, temperature: float) -> dict[str, Any]:
-    texts = [(row.prompt, row.golden_response) for row in rows]
+    texts = [_asked(row) for row in rows]
     return {
         "rows": hashlib.sha256(repr(texts).encode()).hexdigest(),
         "model": settings.vllm_server_model,
@@ -251,7 +266,14 @@ def _decides(rows: Sequence[Row], settings: Train, temperature: float) -> dict[s
         "enable_thinking": settings.enable_thinking,
         "seed": settings.seed,
         "temperature": temperature,
+        **({"show_context": settings.show_context} if settings.show_context != "template" else {}),
     }
+
+
+def _asked(row: Row) -> tuple[Any, ...]:
+    """What of a row the teacher is asked; what a row has not is left out, as it was before rows could have it."""
+    more = (row.tools, row.golden_calls, row.privileged_context)
+    return (row.prompt, row.golden_response, *(more if any(more) else ()))
 
 
 async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
@@ -268,41 +290,57 @@ async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
     return [demonstrator.answers[number] for number in range(rows)]
 
 
-def shown_prompt(row: Row, template: str) -> list[Message]:
-    """The row's prompt, with its golden response as demonstration where it has one."""
-    if row.golden_response is None:
-        return row.prompt
-    return with_demonstration(row.prompt, row.golden_response, template)
+def shown_prompt(row: Row, template: str, show_context: str = "template") -> list[Message]:
+    """The row's prompt, with its context or else its golden response as demonstration where it has one."""
+    text = shown_text(row, plain_golden)
+    return row.prompt if text is None else shown_messages(row.prompt, text, template, show_context)
 
 
-def usable_text(row: Row, answer: ChatAnswer | None) -> str | None:
-    """The answer's text, or where it is unusable the row's golden response, if there is one."""
-    if answer is None or reason_to_reject(answer, row) is not None:
-        return row.golden_response
-    return answer.text.strip()
+def usable_text(row: Row, answer: ChatAnswer | None, write: Write = plain_golden) -> str | None:
+    """The answer, or where it is unusable the row's golden response, if there is one, as `write` has it."""
+    if answer is None or reason_to_reject(answer, row, write) is not None:
+        return write(row)
+    return write(_answered_by(answer, row)) if answer.tool_calls else answer.text.strip()
 
 
-def _choose(rows: Sequence[Row], answers: list[ChatAnswer | None]) -> Demonstrations:
+def _answered_by(answer: ChatAnswer, row: Row) -> Row:
+    """The row with the answer as its demonstration."""
+    return dataclasses.replace(row, golden_response=answer.text.strip() or None, golden_calls=answer.tool_calls)
+
+
+def _choose(rows: Sequence[Row], answers: list[ChatAnswer | None], write: Write) -> Demonstrations:
     texts, reasons, replaced = [], {}, 0
     for row, answer in zip(rows, answers, strict=True):
-        texts.append(usable_text(row, answer))
-        if reason := reason_to_reject(answer, row):
+        texts.append(usable_text(row, answer, write))
+        if reason := reason_to_reject(answer, row, write):
             reasons[reason] = reasons.get(reason, 0) + 1
-            replaced += row.golden_response is not None
+            replaced += row.has_demonstration
     dropped = texts.count(None)
     return Demonstrations(texts, len(rows) - replaced - dropped, replaced, dropped, reasons)
 
 
-def reason_to_reject(answer: ChatAnswer | None, row: Row) -> str | None:
+def reason_to_reject(answer: ChatAnswer | None, row: Row, write: Write = plain_golden) -> str | None:
     """Why an answer to `row` must not be learnt from; None for a good one, and `answer` None for a refused prompt."""
     if answer is None:
         return REFUSED
     if answer.finish_reason == "length":
         return "truncated"
-    if not answer.text.strip():
+    if not answer.text.strip() and not answer.tool_calls:
         return "empty"
+    if answer.tool_calls and (reason := _reason_against_calls(answer, row, write)):
+        return reason
     if row.golden_answer is not None:
-        found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+        found, golden = parse_actions(answer.with_calls), golden_actions(row.golden_answer)
         if not (same_sequence(found, golden) and same_inputs(found, golden)):
             return "contradicting golden_answer"
+    return None
+
+
+def _reason_against_calls(answer: ChatAnswer, row: Row, write: Write) -> str | None:
+    if any(not isinstance(call["arguments"], dict) for call in answer.tool_calls):
+        return "with arguments that are no object"
+    try:
+        write(_answered_by(answer, row))
+    except BadRow:
+        return "with calls that the student's chat template can't write"
     return None

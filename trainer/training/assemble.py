@@ -11,10 +11,11 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from trainer.data.privileged import plain_golden, shown_text
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, report_cuts
 from trainer.data.rows import Row
 from trainer.errors import UsageError
-from trainer.models.student import end_token_ids
+from trainer.models.student import end_as_turns_do, end_token_ids
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import Train
 from trainer.teachers.demonstrations import (
@@ -104,21 +105,34 @@ class Assembly:
 
     def _demonstrations(self, line: Line | None) -> Request:
         """How to ask for a row's demonstration: all are known, or they come while training goes on."""
-        settings, rows = self.settings, self.inputs.train_rows
+        settings = self.settings
         ahead = not settings.no_overlap and settings.rollouts == "student"
         if line is None or settings.demonstrations == "golden" or not ahead:
             return answered(self._texts())
         self.asked = line.client
-        feed = self.feed = self.resources.enter_context(open_feed(line.client, rows, settings, self._journal))
+        feed = self.feed = self.resources.enter_context(self._open_feed(line.client))
         return lambda number: line.background.submit(feed.text(number))
 
     def _texts(self) -> list[str | None]:
         """Each training row's demonstration; None where there is none."""
         if self.settings.demonstrations == "golden":
-            return [row.golden_response for row in self.inputs.train_rows]
+            return [self._golden(row) for row in self.inputs.train_rows]
+        rows, settings = self.inputs.train_rows, self.settings
         with self.stage("demonstrations"):
-            self.written = write_demonstrations(self.inputs.train_rows, self.settings, self._journal)
+            self.written = write_demonstrations(rows, settings, self._journal, write=self._write)
         return self.written.texts
+
+    def _golden(self, row: Row) -> str | None:
+        """What is learnt of a row; or what whoever teaches is shown, a context before a golden response."""
+        return self._write(row) if self.settings.objective == "sft" else shown_text(row, self._write)
+
+    def _open_feed(self, client: TeacherClient) -> AbstractContextManager[DemonstrationFeed]:
+        return open_feed(client, self.inputs.train_rows, self.settings, self._journal, self._write)
+
+    @property
+    def _write(self) -> Callable[[Row], str | None]:
+        """Writes demonstrations for their reader, the student or the served teacher."""
+        return plain_golden if self.settings.objective == "served" else self.inputs.encoder.golden_text
 
     @property
     def _journal(self) -> Path:
@@ -165,7 +179,8 @@ class Assembly:
         )
 
     def _make(self, kind: Any, student: PreTrainedModel, dataset: Dataset, **options: Any) -> Any:
-        """A trainer of the kind over encoded rows."""
+        """A trainer of the kind over encoded rows; its rollouts, and those of its checkpoints, end as turns do."""
+        end_as_turns_do(student, self.inputs.encoder.tokenizer)
         arguments = self.inputs.arguments
         require_a_step(len(dataset), arguments)
         sequences = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size

@@ -17,7 +17,7 @@ from trainer.errors import UsageError
 from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
 from trainer.settings.options import TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
-from trainer.training.arguments import microbatch_limit, prompts_per_step, training_arguments
+from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
 
 
@@ -93,26 +93,29 @@ def read_inputs(resolved: Resolved) -> Inputs:
             f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
             "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
         )
-    # A served teacher also scores without a demonstration.
-    needs_golden = settings.demonstrations == "golden" and settings.objective != "served"
-    train_rows = load_rows(settings.train_data_path or "", needs_golden=needs_golden, reading=Reading.of(settings))
+    # A served teacher also scores without a demonstration; for sdft a context takes the place of one.
+    learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
+    train_rows = load_rows(settings.train_data_path or "", needs_golden=learns_golden, reading=Reading.of(settings))
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
-    if settings.objective == "sdft":
-        for row in train_rows:
-            encoder.check_room(row)
+    train_rows = encoder.require(
+        train_rows,
+        settings.train_data_path,
+        skip_bad_rows=settings.skip_bad_rows,
+        shows=settings.objective == "sdft",
+        shows_own=settings.objective == "sdft" and settings.demonstrations == "golden",
+    )
     warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
-    return Inputs(
-        train_rows, read_eval_rows(settings), encoder, arguments, microbatch_limit(resolved), digests_of(settings)
-    )
+    eval_rows, files = read_eval_rows(settings, encoder), digests_of(settings)
+    return Inputs(train_rows, eval_rows, encoder, arguments, microbatch_limit(resolved), files)
 
 
 def digests_of(settings: Train) -> dict[str, str]:
     """SHA-256 of all files that decide a run's outcome, by path."""
     data = (settings.train_data_path, settings.eval_data_path, settings.prior_data_path)
     found = model_digests(settings.model_name_or_path)
-    for spec in filter(None, data):
+    for spec in filter(None, (*data, settings.tools, settings.context)):
         found |= data_digests(spec)
     return found
 
@@ -136,11 +139,16 @@ def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:
         )
 
 
-def read_eval_rows(settings: Train) -> dict[str, list[Row]]:
-    """The rows to score before and after, by what they measure."""
-    return load_eval_files(
+def read_eval_rows(settings: Train, encoder: PromptEncoder) -> dict[str, list[Row]]:
+    """The rows to score before and after, by what they measure; the context is of the new skill alone."""
+    rows = load_eval_files(
         settings.eval_data_path,
         settings.prior_data_path,
         at_most=settings.max_eval_samples,
         reading=Reading.of(settings),
     )
+    paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
+    return {
+        title: [*encoder.require(some, paths[title], skip_bad_rows=settings.skip_bad_rows)]
+        for title, some in rows.items()
+    }

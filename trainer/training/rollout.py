@@ -153,7 +153,11 @@ class Sampler:
 
     def _ask_vllm(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
         trainer = self.trainer
-        trainer.vllm_generation.logprobs = 0  # of the sampled token, and of no other
+        engine = trainer.vllm_generation
+        engine.logprobs = 0  # of the sampled token, and of no other
+        # vLLM has no such penalty, and knows of ends only what the model declares.
+        engine.generation_kwargs.pop("no_repeat_ngram_size", None)
+        engine.generation_kwargs["stop_token_ids"] = trainer.eos_token_ids
         if trainer.state.global_step != trainer._last_loaded_step:
             trainer.vllm_generation.sync_weights()
             trainer._last_loaded_step = trainer.state.global_step

@@ -110,7 +110,7 @@ class TeacherSetup:
         return [await self.line.background.entered(client_for(settings)) for settings in alone]
 
     async def _compare(self) -> TokenizerComparison:
-        texts = [message["content"] for row in self.rows[:PROBED_ROWS] for message in row.prompt]
+        texts = [message["content"] for row in self.rows[:PROBED_ROWS] for message in row.prompt if message["content"]]
         texts += [row.golden_response for row in self.rows[:PROBED_ROWS] if row.golden_response]
         forced = self.settings.tokenizer_route == "byte"
         return await compare_tokenizers(self.line.client, self.tokenizer, texts, force_bytes=forced)
@@ -142,6 +142,7 @@ class TeacherSetup:
             lambda number: asyncio.wrap_future(self.request(number)),
             room=None if window is None else window - settings.max_completion_length - 1,
             template=settings.teacher_prompt_template,
+            show_context=settings.show_context,
             enable_thinking=settings.enable_thinking,
         )
 

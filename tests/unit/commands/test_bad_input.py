@@ -151,3 +151,23 @@ def test_a_template_without_its_places(run):
 def test_no_subcommand_and_an_unknown_one_show_the_usage(capsys):
     assert main([]) == 2 and "usage: python -m trainer" in capsys.readouterr().out
     assert main(["trian"]) == 2 and "unknown subcommand 'trian'" in capsys.readouterr().err
+
+
+def test_a_row_that_the_chat_template_refuses_is_named_or_dropped_before_the_weights_load(run, data, tmp_path):
+    template = tmp_path / "strict.jinja"
+    template.write_text(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+    data.write_text(json.dumps([ROW] * 3 + [ROW | {"prompt": prompt}]))
+    code, error = run("--chat_template", str(template))
+    assert code == 2 and f"{data}, row 4: " in error and "roles system, user: System role not supported" in error
+    code, error = run("--chat_template", str(template), "--skip_bad_rows", "true")
+    assert code == 2 and "there are 3 rows to train on, fewer than the 4 of one step" in error
+
+
+def test_half_a_character_is_named_by_row_and_field(run, data):
+    data.write_text(json.dumps([ROW] * 3 + [ROW | {"golden_response": ["\ud83d"]}]))
+    code, error = run()
+    assert code == 2 and f"{data}, row 4: field 'golden_response' has half of a surrogate pair" in error

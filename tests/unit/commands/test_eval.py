@@ -284,3 +284,15 @@ def test_a_prompt_that_the_server_refuses_ends_with_exit_code_3_and_names_the_ro
 def test_the_evaluation_of_a_served_model_starts_without_torch():
     command = "import sys, trainer.commands.eval; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
+
+
+def test_half_a_character_is_refused_before_a_server_is_asked(evaluate, tmp_path):
+    data = tmp_path / "odd.json"
+    data.write_text(
+        json.dumps([{"prompt": "q", "golden_response": ["a"]}, {"prompt": "\ud83d", "golden_response": ["a"]}])
+    )
+    with FakeTeacher() as server:
+        code, said = evaluate("--served", server.url, "--eval_data_path", data)
+        assert code == 2 and "field 'prompt[0].content' has half of" in said and not server.requests
+        assert evaluate("--served", server.url, "--eval_data_path", data, "--skip_bad_rows", "true")[0] == 0
+    assert len(server.chats) == 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trainer.commands.check import run as check
 from trainer.data.dataset import drawn, load_rows
+from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.errors import UsageError
 from trainer.evaluation.headroom import of_another_row
@@ -180,13 +181,15 @@ def row(number, tool, answer):
     return Row(str(number), [{"role": "user", "content": f"q{number}"}], f"Action: {tool} {answer}", golden)
 
 
-def test_another_row_is_the_next_of_the_same_tools_with_another_demonstration():
+def test_another_row_is_the_next_of_the_same_tools_with_another_demonstration(tokenizer):
     rows = [row(0, "a", 1), row(1, "b", 1), row(2, "a", 1), row(3, "a", 2), row(4, "b", 5), row(5, "c", 1)]
-    shown = of_another_row(rows, range(4), "{prompt} {demonstration}")
+    limits = {"max_prompt_length": 64, "context_room": 64, "max_completion_length": 32}
+    encoder = PromptEncoder(tokenizer, template="{prompt} {demonstration}", **limits)
+    shown = of_another_row(rows, range(4), encoder)
     texts = {number: shown[number].prompt[-1]["content"] for number in shown}
     assert texts == {0: "q0 Action: a 2", 1: "q1 Action: b 5", 2: "q2 Action: a 2", 3: "q3 Action: a 1"}
     assert [shown[n].golden_answer for n in shown] == [rows[n].golden_answer for n in shown]
-    assert 5 not in of_another_row(rows, range(6), "{prompt} {demonstration}")
+    assert 5 not in of_another_row(rows, range(6), encoder)
 
 
 def auto(*argv):

@@ -226,3 +226,26 @@ def test_progress_off_a_terminal_is_a_plain_line_for_every_tenth(monkeypatch: py
     assert len(lines) == 10
     assert lines[0].startswith("demonstrations: 20/200 rows, ")
     assert lines[-1].startswith("demonstrations: 200/200 rows, ")
+
+
+def test_a_row_with_tools_is_asked_with_them_and_a_call_becomes_the_demonstration(tmp_path: Path):
+    tool = {"type": "function", "function": {"name": "go", "description": "d", "parameters": {"type": "object"}}}
+    calls = [{"id": "1", "type": "function", "function": {"name": "go", "arguments": '{"to": "Rome"}'}}]
+    replies = [{"role": "assistant", "content": None, "tool_calls": calls}, "I stay."]
+    rows = [dataclasses.replace(row(number, golden=None), tools=[tool]) for number in range(2)]
+    rows += [dataclasses.replace(row(2, golden=None), privileged_context="a hint")]
+
+    def reply(body: dict[str, Any]) -> Any:
+        return replies[0] if "Question 0?" in body["messages"][0]["content"] else replies[1]
+
+    def write(answered: Row) -> str | None:
+        return f"{answered.golden_response} {answered.golden_calls}" if answered.golden_calls else None
+
+    with FakeTeacher(reply) as teacher:
+        for _ in range(2):  # the second time out of the journal
+            found = write_demonstrations(rows, settings(teacher.url), tmp_path / "j", write=write)
+            expected = "None [{'name': 'go', 'arguments': {'to': 'Rome'}}]"
+            assert found.texts == [expected, "I stay.", "I stay."]
+    assert sorted(str(request.body.get("tools")) for request in teacher.chats) == sorted([str([tool])] * 2 + ["None"])
+    shown = [request.body["messages"][0]["content"] for request in teacher.chats]
+    assert any("a hint" in text for text in shown)

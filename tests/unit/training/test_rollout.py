@@ -193,6 +193,7 @@ class FakeVllm:
 
     def __init__(self):
         self.synced = 0
+        self.generation_kwargs = {"no_repeat_ngram_size": 0}
 
     def sync_weights(self):
         self.synced += 1
@@ -207,12 +208,14 @@ def test_vllm_gets_the_present_weights_once_a_step_and_its_probabilities_are_kep
     trainer = SimpleNamespace(
         vllm_generation=FakeVllm(), state=SimpleNamespace(global_step=3), _last_loaded_step=2, num_generations=1,
         generate_from_teacher=from_teacher, args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=9,
+        eos_token_ids=[END],
     )  # fmt: skip
     sampler = Sampler(trainer, "vllm", longest=1)
     rows = [{"row": 8, "prompt": [3]}, {"row": 9, "prompt": [5]}]
     for _ in range(2):
         rollouts = sampler.sample(rows)
     assert trainer.vllm_generation.synced == 1 and trainer._last_loaded_step == 3
+    assert trainer.vllm_generation.generation_kwargs == {"stop_token_ids": [END]}
     logps = None if from_teacher else [-0.5, -0.25]
     assert rollouts == [Rollout(8, [3], [7, END], logps), Rollout(9, [5], [7, END], logps)]
 

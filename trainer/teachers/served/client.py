@@ -3,18 +3,21 @@
 Stock vLLM is expected; `/v1/chat/completions` and `/v1/models` alone also work with other OpenAI-compatible servers.
 """
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
+from tqdm import tqdm
 
-from trainer.data.answers import strip_thinking
-from trainer.data.rows import Message
+from trainer.data.answers import STRICT_JSON, strip_thinking
+from trainer.data.rows import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served.address import is_http_url
 from trainer.teachers.served.failures import Failure, RequestRefused
@@ -58,12 +61,21 @@ class ChatAnswer:
         finish_reason: "stop", or "length" where `max_tokens` cut it.
         prompt_tokens: Tokens of the rendered prompt; 0 where the server doesn't say.
         completion_tokens: Tokens written, thinking included; 0 where the server doesn't say.
+        tool_calls: The calls that the server has read in the answer, `{"name": text, "arguments": object}`; arguments
+            that are no JSON object stay as they were written.
     """
 
     text: str
     finish_reason: str | None
     prompt_tokens: int
     completion_tokens: int
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def with_calls(self) -> str:
+        """The text, and behind it each call as a line `<tool_call>{…}</tool_call>`."""
+        calls = [f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in self.tool_calls]
+        return "\n".join([*filter(None, [self.text.rstrip() if calls else self.text]), *calls])
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,18 @@ class _Text(msgspec.Struct):
     prompt: str
 
 
+class _Function(msgspec.Struct):
+    name: str
+    arguments: Any = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+
+
 class _Said(msgspec.Struct):
     content: str | None = None  # a reasoning parser leaves it null where the answer is all thinking
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -137,6 +159,7 @@ class TeacherClient:
             raise UsageError(f"found a maximum concurrency of {max_concurrency}; expected 1 or more.")
         self.base_url = base_url
         self.model = model
+        self._calls_stay_text = False  # where the server reads no calls in answers, it is still shown the tools
         self.pace = Pace(max_concurrency, adapts=adapts)
         self._transport = Transport(urls, api_key)
         self._ask = PatientRequests(urls, self.pace, patience)
@@ -199,6 +222,7 @@ class TeacherClient:
     async def chat(
         self,
         messages: list[Message],
+        tools: list[Tool] | None = None,
         *,
         max_tokens: int,
         temperature: float,
@@ -207,19 +231,40 @@ class TeacherClient:
     ) -> ChatAnswer:
         """The teacher's answer to `messages`, of at most `max_tokens` tokens.
 
+        Args:
+            tools: What the answer may call.
+
         Raises:
             RequestRefused: e.g. the prompt is longer than the context.
         """
-        body = {
+        body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages,
+            "messages": openai_messages(messages),
             "max_tokens": max_tokens,
             "temperature": temperature,
             "seed": seed,
             "chat_template_kwargs": {"enable_thinking": enable_thinking},
         }
+        return await self._chat_with(body, tools or [])
+
+    async def _chat_with(self, body: dict[str, Any], tools: list[Tool]) -> ChatAnswer:
+        """The answer to a request with tools; a server that reads no calls in answers gives them as text."""
+        if tools:
+            body |= {"tools": tools, **({"tool_choice": "none"} if self._calls_stay_text else {})}
         data = msgspec.json.encode(body)
-        return await self._ask_model(lambda url: self._chat(url, data))
+        try:
+            return await self._ask_model(lambda url: self._chat(url, data))
+        except RequestRefused as refusal:
+            if not tools or "tool_choice" in body or "tool-choice" not in str(refusal):
+                raise
+            if not self._calls_stay_text:
+                tqdm.write(
+                    f"the server at {self.base_url} reads no tool calls: they stay as the model writes them. Start "
+                    "vLLM with `--enable-auto-tool-choice --tool-call-parser NAME` to have them read.",
+                    file=sys.stderr,
+                )
+            self._calls_stay_text = True
+            return await self._chat_with(body, tools)
 
     async def _chat(self, url: str, data: bytes) -> ChatAnswer:
         """One try, which the pace learns from."""
@@ -236,7 +281,8 @@ class TeacherClient:
         written = usage.completion_tokens or 0
         self.pace.answered(time.monotonic() - began, written)
         text = strip_thinking(choice.message.content or "")
-        return ChatAnswer(text, choice.finish_reason, usage.prompt_tokens, written)
+        calls = [_as_call(call.function) for call in choice.message.tool_calls or []]
+        return ChatAnswer(text, choice.finish_reason, usage.prompt_tokens, written, calls)
 
     async def max_logprobs(self) -> int:
         """The largest of a few K such that the server gives the K likeliest tokens at each prompt position.
@@ -285,11 +331,20 @@ class TeacherClient:
         return await self._tokenize(body)
 
     async def render(
-        self, messages: list[Message], *, enable_thinking: bool = False, add_generation_prompt: bool = True
+        self,
+        messages: list[Message],
+        tools: list[Tool] | None = None,
+        *,
+        enable_thinking: bool = False,
+        add_generation_prompt: bool = True,
     ) -> Tokenized:
-        """The tokens of a conversation in the teacher's own chat template."""
-        kwargs = {"enable_thinking": enable_thinking}
-        body = {"messages": messages, "add_generation_prompt": add_generation_prompt, "chat_template_kwargs": kwargs}
+        """The tokens of a conversation in the teacher's own chat template, which is shown the tools."""
+        body = {
+            "messages": openai_messages(messages),
+            **({"tools": tools} if tools else {}),
+            "add_generation_prompt": add_generation_prompt,
+            "chat_template_kwargs": {"enable_thinking": enable_thinking},
+        }
         return await self._tokenize(body)
 
     async def detokenize(self, ids: Sequence[int]) -> str:
@@ -335,6 +390,45 @@ class TeacherClient:
         answer = await self._transport.get(f"{url}/v1/models")
         with _expecting("a list of models", answer, url):
             return [ServedModel(model["id"], model.get("max_model_len")) for model in answer["data"]]
+
+
+def openai_messages(messages: list[Message]) -> list[Message]:
+    """Messages as OpenAI's API has them: arguments of calls are JSON text, each call has an id, its result names it.
+
+    Servers make of them what their model's template wants.
+    """
+    sent, waiting = [], []
+    for number, message in enumerate(messages):
+        if message.get("tool_calls"):
+            calls = [_sent_call(call, f"call_{number}_{place}") for place, call in enumerate(message["tool_calls"])]
+            waiting = [call["id"] for call in calls]
+            message = {**message, "tool_calls": calls}
+        elif message["role"] == "tool" and "tool_call_id" not in message and waiting:
+            message = {**message, "tool_call_id": waiting.pop(0)}
+        sent.append(message)
+    return sent
+
+
+def _sent_call(call: dict[str, Any], number: str) -> dict[str, Any]:
+    function = call.get("function", call)
+    arguments = function.get("arguments") or {}
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {
+        "id": call.get("id") or number,
+        "type": "function",
+        "function": {"name": function["name"], "arguments": text},
+    }
+
+
+def _as_call(function: _Function) -> dict[str, Any]:
+    arguments = function.arguments or {}
+    if isinstance(arguments, str):
+        try:
+            decoded = STRICT_JSON.decode(arguments)
+        except (ValueError, RecursionError):
+            decoded = None
+        arguments = decoded if isinstance(decoded, dict) else arguments
+    return {"name": function.name, "arguments": arguments}
 
 
 def unknown_model(base_url: str, model: str, served: list[str]) -> TeacherError:

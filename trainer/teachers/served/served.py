@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.data.prompts import with_demonstration
+from trainer.data.privileged import shown_messages
 from trainer.data.rows import Row
 from trainer.errors import TeacherError
 from trainer.teachers.served import sanity
@@ -33,6 +33,7 @@ class TeacherPrompts:
         demonstration: Gives a row's demonstration; None where it has none.
         room: Tokens that a prompt may have; None where the teacher doesn't say how long its context is.
         template: How a prompt is shown with a demonstration.
+        show_context: `template` or `system`, see `trainer.data.privileged.shown_messages`.
 
     Attributes:
         cuts: Rows whose demonstration lost its end, so that it fits.
@@ -47,12 +48,14 @@ class TeacherPrompts:
         room: int | None,
         template: str,
         enable_thinking: bool,
+        show_context: str = "template",
     ):
         self.client = client
         self.rows = rows
         self.demonstration = demonstration
         self.room = room
         self.template = template
+        self.show_context = show_context
         self.enable_thinking = enable_thinking
         self.cuts = 0
         self._rendered: dict[int, asyncio.Task[list[int]]] = {}
@@ -83,8 +86,10 @@ class TeacherPrompts:
         """
         shown = text or ""
         while True:
-            messages = with_demonstration(row.prompt, shown, self.template) if shown else row.prompt
-            rendered = await self.client.render(messages, enable_thinking=self.enable_thinking)
+            messages = row.prompt
+            if shown:
+                messages = shown_messages(row.prompt, shown, self.template, self.show_context)
+            rendered = await self.client.render(messages, row.tools, enable_thinking=self.enable_thinking)
             if self.room is None or len(rendered.ids) <= self.room:
                 return rendered.ids, shown != (text or "")
             if not shown:

@@ -512,3 +512,53 @@ def test_a_replica_of_another_model_is_named(request_of: Callable[[TeacherClient
         with pytest.raises(TeacherError, match=r"does not serve 'glm-4\.7'; it serves qwen") as raised:
             ask(f"{second.url},{first.url}", request_of)
         assert f"the teacher at {second.url} does not" in str(raised.value)
+
+
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"x": "é"}}}]}
+
+
+def called(*arguments: str) -> dict[str, Any]:
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": each}} for each in arguments]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def chat_with_tools(client: TeacherClient) -> Awaitable[ChatAnswer]:
+    return client.chat(QUESTION, [TOOL], max_tokens=8, temperature=0.5, seed=3)
+
+
+def test_tools_are_sent_and_the_calls_of_the_answer_read():
+    with FakeTeacher(lambda body: called('{"x": 1}', "", '{"x": ')) as teacher:
+        answer = ask(teacher.url, chat_with_tools)
+        ask(teacher.url, lambda client: client.render(QUESTION, [TOOL]))
+    assert [request.body["tools"] for request in teacher.requests] == [[TOOL]] * 2
+    arguments = [{"x": 1}, {}, '{"x": ']
+    assert answer.tool_calls == [{"name": "f", "arguments": each} for each in arguments] and answer.text == ""
+    assert answer.with_calls.split("\n")[0] == '<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>'
+
+
+def test_messages_are_sent_with_arguments_as_text_and_results_that_name_their_call():
+    messages = [*QUESTION, CALLED, {"role": "tool", "content": "4"}]
+    with FakeTeacher() as teacher:
+        ask(teacher.url, lambda client: client.chat(messages, max_tokens=8, temperature=0.0, seed=1))
+    _, calling, result = teacher.chats[0].body["messages"]
+    [call] = calling["tool_calls"]
+    assert call["type"] == "function" and call["function"] == {"name": "f", "arguments": '{"x": "é"}'}
+    assert result["tool_call_id"] == call["id"] and "tools" not in teacher.chats[0].body
+
+
+def test_a_server_that_reads_no_calls_is_still_shown_the_tools_and_asked_once_too_often(capsys):
+    words = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+
+    def reply(body: dict[str, Any]) -> Any:
+        return "<tool_call>…" if body.get("tool_choice") == "none" else Fault(400, error(words, 400))
+
+    async def twice(client: TeacherClient) -> list[ChatAnswer]:
+        return [await chat_with_tools(client) for _ in range(2)]
+
+    with FakeTeacher(reply) as teacher:
+        answers = ask(teacher.url, twice)
+    assert [answer.text for answer in answers] == ["<tool_call>…"] * 2
+    assert [request.body.get("tool_choice") for request in teacher.chats] == [None, "none", "none"]
+    assert all(request.body["tools"] == [TOOL] for request in teacher.chats)
+    assert capsys.readouterr().err.count("reads no tool calls") == 1
