@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from trainer.data.answers import STRICT_JSON
+from trainer.data.values import STRICT_JSON
 from trainer.evaluation.phrases import sentences
 
 Check = dict[str, Any]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
 from trainer.data.rows import Message, Row
 from trainer.errors import TeacherError
 from trainer.generation.checks import Answered, broken
@@ -337,7 +337,7 @@ def answered(draft: Draft, text: str) -> Row:
     """The row with its demonstration; where it offers tools, with the calls in it."""
     if not draft.tools or draft.row.golden_answer is not None:
         return dataclasses.replace(draft.row, golden_response=text)
-    calls = [{"Action": action.name, "Action_Input": action.input} for action in parse_actions(text)]
+    calls = [{"Action": action.name, "Action_Input": action.input} for action in parse_seed_format(text)]
     return dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
 
 
@@ -345,7 +345,7 @@ def contradiction(row: Row, answer: ChatAnswer) -> str | None:
     """The rule that an answer breaks which takes other actions than the row's `golden_answer`."""
     if row.golden_answer is None:
         return None
-    found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+    found, golden = parse_seed_format(answer.text), golden_actions(row.golden_answer)
     return None if same_sequence(found, golden) and same_inputs(found, golden) else "contradiction"
 
 

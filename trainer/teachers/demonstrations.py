@@ -300,7 +300,7 @@ def reason_to_reject(answer: ChatAnswer | None, row: Row) -> str | None:
     if not answer.text.strip():
         return "empty"
     if row.golden_answer is not None:
-        found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+        found, golden = parse_actions(answer.text, row.tools), golden_actions(row.golden_answer)
         if not (same_sequence(found, golden) and same_inputs(found, golden)):
             return "contradicting golden_answer"
     return None
