@@ -5,6 +5,7 @@ from typing import Any
 from trainer.data.dataset import load_eval_files, load_rows
 from trainer.data.rows import Row
 from trainer.evaluation import baseline, suite
+from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers
 from trainer.run.atomic import json_text, require_output_file, write_output_file
@@ -23,6 +24,7 @@ def run(resolved: Resolved) -> int:
     settings: Eval = resolved.settings
     if settings.output_file is not None:
         require_output_file(settings.output_file)
+    scorer = load_scorer(settings.scorer)
     rows = load_eval_files(
         settings.eval_data_path,
         settings.prior_data_path,
@@ -33,7 +35,8 @@ def run(resolved: Resolved) -> int:
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
     tasks = suite.load(settings) if settings.suite is not None else None
 
-    answers = _answers_of_server(settings, rows) if settings.served else _answers_of_model(settings, rows)
+    answer = _answers_of_server if settings.served else _answers_of_model
+    answers = answer(settings, rows, scorer)
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
     scores = {title: summarize(some) for title, some in answers.items()}
@@ -70,7 +73,7 @@ def _training_rows(settings: Eval) -> list[Row]:
     return telling
 
 
-def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Scorer | None) -> dict[str, list[Answer]]:
     def client() -> TeacherClient:
         return TeacherClient(
             settings.served or "",
@@ -88,12 +91,13 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, 
             max_tokens=settings.max_completion_length,
             enable_thinking=settings.enable_thinking,
             template=settings.teacher_prompt_template if settings.with_demonstration else None,
+            scorer=scorer,
         )
         for title, some in rows.items()
     }
 
 
-def _answers_of_model(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+def _answers_of_model(settings: Eval, rows: dict[str, list[Row]], scorer: Scorer | None) -> dict[str, list[Answer]]:
     import torch
 
     from trainer.evaluation.judge import Judge
@@ -101,7 +105,8 @@ def _answers_of_model(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, l
 
     window = context_window(settings)
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
-    judge = Judge(encoder, settings.per_device_eval_batch_size, with_demonstration=settings.with_demonstration)
+    shown, batch_size = settings.with_demonstration, settings.per_device_eval_batch_size
+    judge = Judge(encoder, batch_size, with_demonstration=shown, scorer=scorer)
     model: Any = load_student(settings)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return {title: judge.answers(model, some, title) for title, some in rows.items()}

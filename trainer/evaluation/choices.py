@@ -1,7 +1,7 @@
 """Which choice of a multiple-choice question an answer settles on: its letter, or the text of the choice.
 
-A letter counts where nothing but a choice is meant: alone, in brackets, in bold, in a box, behind "the answer is", before
-the text of a choice. *a* and *I* are words in running prose only.
+A letter counts where nothing but a choice is meant: alone, in brackets, in bold, in a box, behind "the answer is",
+before the text of a choice. *a* and *I* are words in running prose only.
 """
 
 import re
@@ -18,24 +18,31 @@ ENDS = r"(?![\w'’-])"
 IS = r"(?:\s+(?:is|would be|should be|must be|was|=)|\s*[:=]|\s*[-–—>]+)"
 NOUN = r"(?:(?:final|correct|right|best|my)\s+)*(?:answer|ans|choice|option|solution|response)"
 # From the surest to the least sure; of a kind the last one counts, for an answer may correct itself.
+NO_WORDS = r"(?!\s+[a-z]{2,})"  # behind a letter that would be an article
+REASON = r"(?!\s+(?!because|since|as|and|is|but|for)[a-z]{2,})"
 SURE = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"\\boxed\s*\{{\s*{LATEX}{OPEN}{LETTER}{ENDS}",
         rf"^####\s*{OPEN}{LETTER}{CLOSE}$",
-        rf"\b{NOUN}(?:\s+\w+){{0,3}}?{IS}\s*(?:(?:choice|option|letter|answer|the)\s+|:\s*)*{OPEN}{LATEX}{LETTER}{ENDS}(?!\s+(?!because|since|as|and|is|but|for)[a-z]{{2,}})",
+        rf"\b{NOUN}(?:\s+\w+){{0,3}}?{IS}\s*(?:(?:choice|option|letter|answer|the)\s+|:\s*)*"
+        rf"{OPEN}{LATEX}{LETTER}{ENDS}{REASON}",
         rf"\b{NOUN}s?\s+{OPEN}{LETTER}{CLOSE}(?:is|was)\s+(?:\w+\s+)?(?:correct|right|true|best|the)\b",
-        rf"\b(?:choose|chose|pick|picked|select|selected|go with|going with)\s+(?:(?:choice|option|letter|answer)\s+)?{OPEN}{LETTER}{ENDS}(?!\s+[a-z]{{2,}})",
+        r"\b(?:choose|chose|pick|picked|select|selected|go with|going with)\s+(?:(?:choice|option|letter|answer)\s+)?"
+        rf"{OPEN}{LETTER}{ENDS}{NO_WORDS}",
     )
 )
 LEADING = re.compile(
-    rf"\s*(?:(?:choice|option|letter|answer)\s+)?[*_`\"'“($\[]*{LATEX}(?P<letter>[A-Za-z])"
-    r"(?P<mark>[*_`\"'”\])}$]*[ \t]*(?:[.):,;\]}–—\\]|-(?!\w))|[*_`\"'”$]+|[ \t]+(?:because|since|as|is|was|would|for)\b|\s*$|[ \t]*\n)",
+    rf"\s*(?:(?:choice|option|letter|answer)\s+)?[*_`\"'“($\[]*{LATEX}{LETTER}"
+    r"(?P<mark>[*_`\"'”\])}$]*[ \t]*(?:[.):,;\]}–—\\]|-(?!\w))|[*_`\"'”$]+"
+    r"|[ \t]+(?:because|since|as|is|was|would|for)\b|\s*$|[ \t]*\n)",
     re.IGNORECASE,
 )
 LISTED = re.compile(r"^\s*[*_`(\[]*(?P<letter>[A-Z])[*_`\])]*[.):]", re.MULTILINE)  # a walk through all choices
 SEVERAL = re.compile(r"\W*[A-Za-z]\W*(?:,|and|or|&|/)\W*[A-Za-z]\b(?!['’])")
-SAID = re.compile(rf"(?:\b[Ii]t['’]s|\bit is|\bmust be|\bis)\s+{OPEN}(?P<letter>[A-Z]){CLOSE}[.!]?{CLOSE}$", re.MULTILINE)
+SAID = re.compile(
+    rf"(?:\b[Ii]t['’]s|\bit is|\bmust be|\bis)\s+{OPEN}(?P<letter>[A-Z]){CLOSE}[.!]?{CLOSE}$", re.MULTILINE
+)
 PROSE = re.compile(r"\s*(?P<letter>[B-HJ-Z])\s+[a-z]")  # "B only there"; "A cat" and "I think" are prose
 NAMED = re.compile(r"\b(?:choice|option)\s+" + OPEN + LETTER + ENDS, re.IGNORECASE)
 MARKED = re.compile(rf"(?:\*\*|`|\(){OPEN}{LETTER}(?:[.):][^*`)\n]*)?(?:\*\*|`|\))")
@@ -58,10 +65,11 @@ def choice(check: Check, answer: str) -> bool:
 def right_letter(check: Check) -> str | None:
     """The letter of the right choice; None where the value is a text that no choice has."""
     value, texts = check["value"].strip(), [phrases.as_phrase(text) for text in check.get("choices", ())]
-    if (phrase := phrases.as_phrase(value)) in texts and not (len(value) == 1 and ord(value.upper()) - 65 in range(len(texts))):
-        return chr(ord("A") + texts.index(phrase))
     bare = re.fullmatch(r"\(?([A-Za-z])[.):]?", value)
-    return bare[1].upper() if bare else None
+    if bare and (not texts or ord(bare[1].upper()) - ord("A") < len(texts)):
+        return bare[1].upper()
+    phrase = phrases.as_phrase(value)
+    return chr(ord("A") + texts.index(phrase)) if phrase in texts else None
 
 
 def letter_of(answer: str, choices: dict[str, str] | None = None) -> str | None:

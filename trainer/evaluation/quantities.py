@@ -4,10 +4,12 @@ import re
 
 SPACES = r"[   ]"  # narrow, thin and no-break: between groups of digits
 DIGITS = rf"(?:\d{{1,3}}(?:(?:,|\{{,\}}|\\,|{SPACES})\d{{3}})+(?!\d)(?:\.\d+)?|\d+\.\d+|\.\d+|\d+)"
-SIGN = r"[-−–+]?\s?"
-CURRENCY = r"(?:\\?[$€£¥₹]|USD\s|EUR\s)?\s?"
-POWER = r"(?:(?:\^|\*\*)\{?(?P<raised>\d{1,3})\}?|[eE][-+]?\d+\b|\s?(?:\\times|\\cdot|[×x*·])\s?10\s?(?:\^|\*\*)\s?\{?(?P<exponent>[-−]?\d+)\}?)?"
-FRACTION = r"\\[dt]?frac\s*\{\s*(?P<top>[-−]?[\d.,]+)\s*\}\s*\{\s*(?P<bottom>[\d.,]+)\s*\}|\\[dt]?frac(?P<one>\d)(?P<other>\d)"
+SIGN = r"[-−–+]?"
+CURRENCY = r"(?:\\?[$€£¥₹]\s?|USD\s|EUR\s)?"
+TIMES_TEN = r"\s?(?:\\times|\\cdot|[×x*·])\s?10\s?(?:\^|\*\*)\s?\{?(?P<exponent>[-−]?\d+)\}?"
+POWER = rf"(?:(?:\^|\*\*)\{{?(?P<raised>\d{{1,3}})\}}?|[eE][-+]?\d+\b|{TIMES_TEN})?"
+TOP, BOTTOM = r"\{\s*(?P<top>[-−]?[\d.,]+)\s*\}", r"\{\s*(?P<bottom>[\d.,]+)\s*\}"
+FRACTION = rf"\\[dt]?frac\s*{TOP}\s*{BOTTOM}|\\[dt]?frac(?P<one>\d)(?P<other>\d)"
 VULGAR = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4, "⅛": 1 / 8, "⅜": 3 / 8, "⅝": 5 / 8, "⅞": 7 / 8}
 SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 QUANTITY = re.compile(
@@ -21,7 +23,9 @@ QUANTITY = re.compile(
 )
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?P<inner>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 HASHES = re.compile(r"^####\s*(?P<inner>.+)$", re.MULTILINE)
-TOLD = re.compile(r"\b(?:answer|result|total|solution)\b[^.:=\n]{0,40}?(?:\bis\b|:|=)\s*(?P<inner>[^\n]+)", re.IGNORECASE)
+TOLD = re.compile(
+    r"\b(?:answer|result|total|solution)\b[^.:=\n]{0,40}?(?:\bis\b|:|=)\s*(?P<inner>[^\n]+)", re.IGNORECASE
+)
 BOLD = re.compile(r"\*\*(?P<inner>[^*\n]*\d[^*\n]*)\*\*")
 LEADING = re.compile(r"[\s*_(\"]*(?P<inner>[^\s]+(?:\s[^\W\d]+)?)\s*(?:[,;:.—–]?\s+(?:because|since|as|for)\b|\n|$)")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])|(?<=\d)\s*\(|\bbecause\b|\bsince\b")

@@ -2,6 +2,7 @@
 
 from trainer.data.prompts import check_template, with_demonstration
 from trainer.data.rows import Message, Row
+from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
 from trainer.teachers.served.batch import run_bounded, run_until_stopped
@@ -19,6 +20,7 @@ def served_answers(
     max_tokens: int,
     enable_thinking: bool = False,
     template: str | None = None,
+    scorer: Scorer | None = None,
 ) -> list[Answer]:
     """Greedy answers in row order, judged without their thinking. Their likelihood is not known.
 
@@ -27,10 +29,11 @@ def served_answers(
         title: What the rows are, for people.
         max_tokens: Of an answer.
         template: Shows each row's golden response in its prompt; None asks plainly.
+        scorer: The user's verifier.
 
     Raises:
         TeacherError: the server is gone, doesn't serve the model, or refuses a row's prompt.
-        UsageError: a row's check means nothing, or `template` lacks one of its places.
+        UsageError: a row's check means nothing, `template` lacks one of its places, or the scorer fails.
         Stopped: SIGINT or SIGTERM.
     """
     require_checks(rows)
@@ -59,7 +62,8 @@ def served_answers(
                 await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
 
     run_until_stopped(ask_all(), STOPPED)
-    return [_judged(row, said[number]) for number, row in enumerate(rows)]
+    of_title = scorer.of(title) if scorer else None
+    return [_judged(row, said[number], of_title) for number, row in enumerate(rows)]
 
 
 def _prompt(row: Row, template: str | None) -> list[Message]:
@@ -69,5 +73,6 @@ def _prompt(row: Row, template: str | None) -> list[Message]:
     return with_demonstration(row.prompt, row.golden_response, template)
 
 
-def _judged(row: Row, said: ChatAnswer) -> Answer:
-    return judge(row, said.text.strip(), said.completion_tokens or None, said.finish_reason != "length", None)
+def _judged(row: Row, said: ChatAnswer, scorer: Scorer | None) -> Answer:
+    ended = said.finish_reason != "length"
+    return judge(row, said.text.strip(), said.completion_tokens or None, ended, None, scorer=scorer)

@@ -69,15 +69,19 @@ def level(scored: Scored | None) -> Level | None:
     accuracy = scored.values.get("accuracy") if scored else None
     if scored is None or accuracy is None:
         return None
-    rows = scored.values.get("rows")
+    rows = scored.values.get("judged") or scored.values.get("rows")
     return Level(accuracy, rows, wilson(accuracy, rows) if rows else None)
 
 
 def right_pairs(before: Scored | None, after: Scored | None) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each row was right before and after, two bool arrays of shape (R,), for rows that have both answers."""
+    """Whether each row was right before and after, two bool arrays of shape (R,).
+
+    Of rows that have both answers, and both are right or wrong.
+    """
     if before is None or after is None:
         return np.empty(0, bool), np.empty(0, bool)
-    shared = [id for id in before.answers if id in after.answers]
+    shared = [id for id, answer in before.answers.items() if answer["right"] is not None and id in after.answers]
+    shared = [id for id in shared if after.answers[id]["right"] is not None]
     was, now = ([bool(scored.answers[id]["right"]) for id in shared] for scored in (before, after))
     return np.array(was, bool), np.array(now, bool)
 

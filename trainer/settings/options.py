@@ -66,6 +66,10 @@ SKIP_BAD_ROWS = option(False, "drop rows that break the data format and say how 
 MAX_EVAL_SAMPLES = option(
     None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
 )
+SCORER = option(
+    None,
+    "module:function that says of a row and an answer whether it is right (unset: the row's check or golden answer)",
+)
 PROMPT_TEMPLATE = option(
     TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
 )
@@ -131,6 +135,7 @@ class Train(ServedTeacher, Student):
     )
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     eval_steps: int | None = option(
         None, "also score, and save, each this many optimizer steps (unset: before and after training)", at_least=1
@@ -320,6 +325,7 @@ class Eval(Server, Student):
         None, "training rows, to tell tools that training has seen from others (unset: not told)"
     )
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
     teacher_prompt_template: str = PROMPT_TEMPLATE
@@ -351,6 +357,7 @@ class Check(ServedTeacher, Student):
         at_least=1,
     )
     eval_data_path: str = option(TOOLUSE_EVAL_DATA, "with --headroom: rows of the new skill")
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     teacher_prompt_template: str = PROMPT_TEMPLATE
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
