@@ -49,6 +49,8 @@ def changes(earlier: Mapping[str, Right], answers: Mapping[str, Sequence[Answer]
 
 def told(changes: Mapping[str, Mapping[str, float]]) -> str:
     """The changes, a line each."""
+    if not changes:
+        return "nothing in both is right or wrong, so no accuracy is compared; NLL and similarity stand in both files."
     return "\n".join(
         f"{title:14}{c['before']:.1%} → {c['after']:.1%}{in_points(dict(c))}  {c['rows']} rows are in both"
         for title, c in changes.items()

@@ -16,7 +16,7 @@ from trainer.data.answers import Action, golden_actions, parse_actions, same_inp
 from trainer.data.rows import BadRow, Row
 from trainer.errors import UsageError
 from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.similarity import similarity
+from trainer.evaluation.similarity import MEASURE, similarity
 from trainer.evaluation.verify import passes, require_known
 
 GROUP_KEYS = ("skill", "category", "domain")  # of rows, whose texts say what kind of row it is
@@ -253,7 +253,10 @@ def table(scores: dict[str, Scores]) -> str:
     blocks = [
         _block(f"{title} by {kind}", of) for title, s in scores.items() for kind, of in s.by.items() if len(of) > 1
     ]
-    return "\n".join(lines + blocks)
+    notes = [f"similarity: {MEASURE} to the golden response, of rows that nothing else judges"] * (
+        "similarity" in columns
+    )
+    return "\n".join(lines + notes + blocks)
 
 
 def _block(what: str, groups: dict[str, Group]) -> str:

@@ -61,7 +61,18 @@ def change(run: Run, title: str) -> Change:
     pairs = right_pairs(before, after)
     interval = paired_bootstrap(*pairs) if len(pairs[0]) else None
     levels = level(before), level(after)
-    return Change(title_text(title), *levels, len(pairs[0]), interval, verdict(*levels, pairs, interval))
+    told = _of_texts(before, after) or verdict(*levels, pairs, interval)
+    return Change(title_text(title), *levels, len(pairs[0]), interval, told)
+
+
+def _of_texts(before: Scored | None, after: Scored | None) -> str | None:
+    """What became of the similarity, where that is all that is known; None elsewhere."""
+    values = [scored.values if scored else {} for scored in (before, after)]
+    if any(each.get("accuracy") is not None or each.get("similarity") is None for each in values):
+        return None
+    return (
+        f"no accuracy, only reference texts: similarity {values[0]['similarity']:.1%} → {values[1]['similarity']:.1%}"
+    )
 
 
 def level(scored: Scored | None) -> Level | None:

@@ -53,7 +53,8 @@ def test_a_row_with_nothing_but_a_reference_text_is_neither_right_nor_wrong_and_
     scores = summarize([near, far])
     assert (scores.accuracy, scores.judged, scores.nll, scores.by) == (None, 0, 1, {})
     assert scores.similarity == pytest.approx((near.similarity + far.similarity) / 2)
-    header, line = table({"new_skill": scores}).splitlines()
+    header, line, note = table({"new_skill": scores}).splitlines()
+    assert "chrF" in note
     values = dict(zip(header.split(), line.split()[1:], strict=True))
     assert values["accuracy"] == "-" and values["similarity"] == f"{scores.similarity:.1%}"
 
@@ -228,6 +229,15 @@ def test_a_baseline_is_compared_on_the_rows_that_are_in_both(earlier):
 def test_a_baseline_of_other_rows_is_a_usage_error_that_counts_them(earlier):
     with pytest.raises(UsageError, match=r"2 of new_skill.*no id is in both.*--eval_data_path"):
         baseline.read(earlier(x=True, y=False), {"new_skill": [calls("a", id="a")]})
+
+
+def test_a_baseline_of_reference_texts_has_no_accuracy_to_compare(tmp_path):
+    asked = dataclasses.replace(row(response="yes"), id="x")
+    answers = {"new_skill": [judge(asked, "yes", 1, True, 0.5)]}
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(as_json({}, answers)))
+    changes = baseline.changes(baseline.read(str(path), {"new_skill": [asked]}), answers)
+    assert changes == {} and "NLL and similarity" in baseline.told(changes)
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"scores": {}}', '{"answers": {"new_skill": [{"id": "1"}]}}'])
