@@ -19,8 +19,8 @@ INPUT = r"Action[_ -]?(?:Inputs?|Arguments?)"
 OTHER = r"Thoughts?|Observation|Final[_ ]Answer|Tool[_ ](?:Output|Result|Response)"
 COLON = r"[ \t]*[:：][*_`]*[ \t]*"
 MARKER = re.compile(  # a label in bold, or one that is a heading, needs no colon where it stands alone
-    rf"^[ \t]*{LEAD}(?P<loud>#+[ \t]+|\*\*)?[*_`]*{SPEAKER}[*_`]*"
-    rf"(?:(?P<input>{INPUT})|(?P<action>Action)|(?P<other>{OTHER})){NUMBER}[*_`]*(?(loud)(?:{COLON}|[ \t]*$)|{COLON})",
+    rf"^[ \t]*{LEAD}(?P<loud>#+[ \t]+|\*\*)?[*_`]*+{SPEAKER}[*_`]*+"
+    rf"(?:(?P<input>{INPUT})|(?P<action>Action)|(?P<other>{OTHER})){NUMBER}[*_`]*+(?(loud)(?:{COLON}|[ \t]*$)|{COLON})",
     re.MULTILINE | re.IGNORECASE,
 )
 ON_ONE_LINE = re.compile(

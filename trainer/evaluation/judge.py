@@ -13,7 +13,7 @@ from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.data.rows import Row
 from trainer.errors import Stopped
 from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.scores import Answer, judge, require_checks
+from trainer.evaluation.scores import Answer, demonstration_of, judge, require_checks
 from trainer.models.student import end_token_ids
 from trainer.run.progress import Progress
 
@@ -76,8 +76,7 @@ class Judge:
 
     def _prompt(self, row: Row) -> Prompt:
         if self.with_demonstration:
-            assert row.golden_response is not None
-            return self.encoder.demonstration_prompt(row, row.golden_response)
+            return self.encoder.demonstration_prompt(row, demonstration_of(row))
         return self.encoder.student_prompt(row)
 
     def _judge_batch(

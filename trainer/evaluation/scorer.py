@@ -10,7 +10,6 @@ rows of `--eval_data_path` whatever these say themselves, and those of `--prior_
 
 import dataclasses
 import importlib
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,15 +46,15 @@ class Scorer:
         """
         try:
             found = self.function(row.to_json(), answer)
+            found = found.item() if hasattr(found, "item") else found  # of NumPy and torch
         except Exception as error:
             raise UsageError(f"--scorer {self.name} fails on row {row.id}: {_told(error)}") from error
-        as_number = getattr(found, "item", lambda: found)()  # of NumPy and torch
-        if not isinstance(as_number, bool | int | float) or not 0 <= as_number <= 1 or math.isnan(as_number):
+        if not isinstance(found, bool | int | float) or not 0 <= found <= 1:
             raise UsageError(
                 f"--scorer {self.name} returns {found!r:.60} for row {row.id}; expected True, False, or a number from "
                 "0 to 1."
             )
-        return as_number >= RIGHT_FROM
+        return found >= RIGHT_FROM
 
 
 def load_scorer(name: str | None) -> Scorer | None:

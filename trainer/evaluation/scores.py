@@ -111,6 +111,19 @@ def require_checks(rows: list[Row]) -> None:
             raise UsageError(f"row {row.id}: {error}") from error
 
 
+def demonstration_of(row: Row) -> str:
+    """The golden response, which is to be shown.
+
+    Raises:
+        UsageError: the row has none.
+    """
+    if row.golden_response is None:
+        raise UsageError(
+            f"row {row.id} has no golden_response to show. Leave --with_demonstration out, or add golden responses."
+        )
+    return row.golden_response
+
+
 def judge(
     row: Row,
     text: str,

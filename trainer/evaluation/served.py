@@ -3,7 +3,7 @@
 from trainer.data.prompts import check_template, with_demonstration
 from trainer.data.rows import Message, Row
 from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.scores import Answer, judge, require_checks
+from trainer.evaluation.scores import Answer, demonstration_of, judge, require_checks
 from trainer.run.progress import Progress
 from trainer.teachers.served.batch import run_bounded, run_until_stopped
 from trainer.teachers.served.client import ChatAnswer, TeacherClient
@@ -69,8 +69,7 @@ def served_answers(
 def _prompt(row: Row, template: str | None) -> list[Message]:
     if template is None:
         return row.prompt
-    assert row.golden_response is not None
-    return with_demonstration(row.prompt, row.golden_response, template)
+    return with_demonstration(row.prompt, demonstration_of(row), template)
 
 
 def _judged(row: Row, said: ChatAnswer, scorer: Scorer | None) -> Answer:
