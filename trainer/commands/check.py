@@ -5,6 +5,7 @@ import platform
 from dataclasses import dataclass
 
 from trainer.errors import TeacherError
+from trainer.evaluation.scorer import load_scorer
 from trainer.settings.options import Check
 from trainer.settings.resolve import Resolved
 from trainer.teachers.preflight import client_for, context_complaint, find_model
@@ -35,6 +36,7 @@ def run(resolved: Resolved) -> int:
         Stopped: SIGINT or SIGTERM.
     """
     settings: Check = resolved.settings
+    load_scorer(settings.scorer)  # before anything is asked
     client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
     print(_environment(), flush=True)
     if client is not None:

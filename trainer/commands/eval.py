@@ -7,6 +7,7 @@ from trainer.data.privileged import require_shown
 from trainer.data.refusals import kept
 from trainer.data.rows import Row
 from trainer.evaluation import baseline, suite
+from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers
 from trainer.run.atomic import json_text, require_output_file, write_output_file
@@ -25,6 +26,7 @@ def run(resolved: Resolved) -> int:
     settings: Eval = resolved.settings
     if settings.output_file is not None:
         require_output_file(settings.output_file)
+    scorer = load_scorer(settings.scorer)
     rows = load_eval_files(
         settings.eval_data_path,
         settings.prior_data_path,
@@ -37,7 +39,10 @@ def run(resolved: Resolved) -> int:
     rows = _readable(settings, rows, encoder)
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
 
-    answers = _answers_of_model(settings, rows, encoder) if encoder else _answers_of_server(settings, rows)
+    if encoder is not None:
+        answers = _answers_of_model(settings, rows, encoder, scorer)
+    else:
+        answers = _answers_of_server(settings, rows, scorer)
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
     scores = {title: summarize(some) for title, some in answers.items()}
@@ -85,7 +90,7 @@ def _training_rows(settings: Eval) -> list[Row]:
     return telling
 
 
-def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, list[Answer]]:
+def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Scorer | None) -> dict[str, list[Answer]]:
     def client() -> TeacherClient:
         return TeacherClient(
             settings.served or "",
@@ -104,6 +109,7 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]]) -> dict[str, 
             enable_thinking=settings.enable_thinking,
             template=settings.teacher_prompt_template if settings.with_demonstration else None,
             show_context=settings.show_context,
+            scorer=scorer,
         )
         for title, some in rows.items()
     }
@@ -117,13 +123,16 @@ def _encoder(settings: Eval) -> Any:
     return encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
 
 
-def _answers_of_model(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[str, list[Answer]]:
+def _answers_of_model(
+    settings: Eval, rows: dict[str, list[Row]], encoder: Any, scorer: Scorer | None
+) -> dict[str, list[Answer]]:
     import torch
 
     from trainer.evaluation.judge import Judge
     from trainer.models.student import load_student
 
-    judge = Judge(encoder, settings.per_device_eval_batch_size, with_demonstration=settings.with_demonstration)
+    shown, batch_size = settings.with_demonstration, settings.per_device_eval_batch_size
+    judge = Judge(encoder, batch_size, with_demonstration=shown, scorer=scorer)
     model: Any = load_student(settings)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return {title: judge.answers(model, some, title) for title, some in rows.items()}

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from trainer.errors import Stopped, TeacherError
 from trainer.evaluation.objective import choose_objective, record_choice
 from trainer.evaluation.run_scores import RunScores
+from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.summary import result, summary
 from trainer.models.student import load_student
 from trainer.run import checkpoint
@@ -36,6 +37,7 @@ def run(resolved: Resolved) -> int:
     resolved, measured = choose_objective(resolved)
     settings = settle(resolved.settings)
     resolved = dataclasses.replace(resolved, settings=settings)
+    scorer = load_scorer(settings.scorer)
     inputs = read_inputs(resolved)
     if settings.dry_run:
         load_student(settings)
@@ -50,7 +52,7 @@ def run(resolved: Resolved) -> int:
     needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
     teacher = require_teacher(settings) if needs_teacher else None
     with StopOnSignal() as stop:
-        Run(settings, inputs, teacher, directory, stop).complete()
+        Run(settings, inputs, teacher, directory, stop, scorer).complete()
     return 0
 
 
@@ -64,13 +66,14 @@ class Run:
         teacher: TeacherIdentity | None,
         directory: RunDirectory,
         stop: StopOnSignal,
+        scorer: Scorer | None = None,
     ):
         self.settings = settings
         self.inputs = inputs
         self.teacher = teacher
         self.directory = directory
         self.stop = stop
-        self.scores = RunScores(inputs, directory, lambda: stop.requested)
+        self.scores = RunScores(inputs, directory, lambda: stop.requested, scorer)
         earlier = directory.read_json("summary.json") or {}
         self.wall_seconds: dict[str, float] = earlier.get("wall_seconds", {})
         self.demonstration_counts: dict[str, int] | None = earlier.get("demonstrations")

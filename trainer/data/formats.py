@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.data.bfcl import bfcl_answer
 from trainer.data.messages import ASKING, conversation, shown
 from trainer.data.rows import BadRow, Message
 
@@ -251,6 +252,8 @@ def _bfcl(record: Record) -> Iterator[Record]:
         raise BadRow(f"field 'question' has {len(turns)} turns, and their answers are not told; expected one turn.")
     prompt = turns[0] if isinstance(turns[0], list) else [{"role": "user", "content": turns[0]}]
     tools = functions if isinstance(functions, list) else [functions]
+    if "ground_truth" in rest:
+        rest["golden_answer"] = bfcl_answer(rest.pop("ground_truth"))
     yield rest | {"prompt": prompt, "tools": tools}
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from trainer.data.rows import Row
 from trainer.errors import UsageError
-from trainer.evaluation.outcome import Right, change, in_points
+from trainer.evaluation.outcome import Right, change, in_points, known
 from trainer.evaluation.scores import Answer
 
 
 def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:
-    """Which rows an earlier evaluation had right: an `--output_file` of `eval`, or a run's `scores_before.json`.
+    """Which rows an earlier evaluation had right, of those that are right or wrong.
+
+    Args:
+        path: An `--output_file` of `eval`, or a run's `scores_before.json`.
 
     Raises:
         UsageError: no such file, or it has other rows; rows are told from each other by their ids.
@@ -32,13 +35,13 @@ def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:
             f"--baseline {path} has answers to other rows ({counts}): no id is in both. "
             "Score the rows that it was made from: --eval_data_path FILE --prior_data_path FILE."
         )
-    return earlier
+    return {title: known(some) for title, some in earlier.items()}
 
 
 def changes(earlier: Mapping[str, Right], answers: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
     """`trainer.evaluation.outcome.change` by what was measured both times."""
     pairs = {
-        title: change(earlier.get(title, {}), {answer.id: answer.right for answer in some})
+        title: change(earlier.get(title, {}), known({answer.id: answer.right for answer in some}))
         for title, some in answers.items()
     }
     return {title: changed for title, changed in pairs.items() if changed is not None}
@@ -46,6 +49,8 @@ def changes(earlier: Mapping[str, Right], answers: Mapping[str, Sequence[Answer]
 
 def told(changes: Mapping[str, Mapping[str, float]]) -> str:
     """The changes, a line each."""
+    if not changes:
+        return "nothing in both is right or wrong, so no accuracy is compared; NLL and similarity stand in both files."
     return "\n".join(
         f"{title:14}{c['before']:.1%} → {c['after']:.1%}{in_points(dict(c))}  {c['rows']} rows are in both"
         for title, c in changes.items()

@@ -10,6 +10,8 @@ of the same tools or skill are there, one of theirs is shown as well: if that li
 understands the demonstration, and a rule can be learnt from it; if not, answers alone.
 
 Demonstrations are the golden responses, also where `train` would have the served teacher write them.
+
+Where nothing says which answers are right, texts are compared, see `trainer.evaluation.text_verdicts`.
 """
 
 import dataclasses
@@ -23,7 +25,10 @@ import torch
 from trainer.data.dataset import Reading, drawn, load_eval_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
+from trainer.errors import UsageError
+from trainer.evaluation import text_verdicts
 from trainer.evaluation.judge import Judge
+from trainer.evaluation.scorer import load_scorer
 from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
 from trainer.evaluation.served import served_answers
 from trainer.evaluation.verdicts import (
@@ -63,11 +68,11 @@ def check(settings: Check) -> None:
         pool,
         settings.eval_data_path,
         skip_bad_rows=settings.skip_bad_rows,
-        shows_own=True,
+        shows=True,
     )
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
-    decision = decide(rights(found), route_of(settings, encoder, "sampled", force_bytes=False))
-    print(told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path))
+    decision = decided(found, route_of(settings, encoder, "sampled", force_bytes=False))
+    print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))
     if settings.output_file is not None:
         record = as_record(settings, settings.eval_data_path, found, decision)
         write_output_file(settings.output_file, json_text(record))
@@ -80,27 +85,45 @@ def measure(
 
     Raises:
         TeacherError: the served teacher is gone, or refuses a row's prompt.
-        UsageError: a row's check means nothing; no student there.
+        UsageError: a row's check means nothing; no row has a demonstration; the scorer fails; no student there.
         Stopped: SIGINT or SIGTERM.
     """
-    numbers = drawn(range(len(pool)), count)
+    numbers = drawn(with_something_to_show(pool, settings.eval_data_path), count)
     rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, encoder)
     roomy = copy(encoder)
     roomy.max_prompt_length = encoder.context_room
+    scorer = load_scorer(settings.scorer)
     model: Any = load_student(settings)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     with StopOnSignal() as stop:
-        ask = partial(Judge, batch_size=batch_size, should_stop=lambda: stop.requested)
+        ask = partial(Judge, batch_size=batch_size, should_stop=lambda: stop.requested, scorer=scorer)
         found = {STUDENT: ask(encoder).answers(model, rows, STUDENT)}
         found[SHOWN] = ask(encoder, with_demonstration=True).answers(model, rows, SHOWN)
         others = ask(roomy).answers(model, list(another.values()), SHOWN_ANOTHER) if another else []
     if settings.vllm_server_base_url:
         texts = {"max_tokens": settings.max_completion_length, "enable_thinking": settings.enable_thinking}
         for title, template in ((TEACHER, None), (TEACHER_SHOWN, settings.teacher_prompt_template)):
-            shown = {"template": template, "show_context": settings.show_context}
+            shown = {"template": template, "show_context": settings.show_context, "scorer": scorer}
             found[title] = served_answers(client_for(settings), rows, title, **texts, **shown)
     numbered = {title: dict(zip(numbers, answers, strict=True)) for title, answers in found.items()}
     return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
+
+
+def with_something_to_show(pool: Sequence[Row], path: str | None) -> list[int]:
+    """The numbers of the rows that have a demonstration or a context to show.
+
+    Raises:
+        UsageError: none has.
+    """
+    numbers = [n for n, row in enumerate(pool) if row.has_demonstration or row.privileged_context is not None]
+    if not numbers:
+        raise UsageError(
+            f"no row of {path} has a golden_response or a privileged_context, and headroom shows it to the teacher of "
+            "each objective. Add them, pass --context FILE, or measure the model alone: `python -m trainer eval`."
+        )
+    if len(numbers) < len(pool):
+        print(f"{path}: {len(pool) - len(numbers)} of {len(pool)} rows have nothing to show and are left out")
+    return numbers
 
 
 def of_another_row(pool: Sequence[Row], numbers: Sequence[int], encoder: PromptEncoder) -> dict[int, Row]:
@@ -139,8 +162,32 @@ def route_of(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *
 
 
 def rights(found: Mapping[str, Mapping[int, Answer]]) -> dict[str, Right]:
-    """Which answers are right."""
-    return {title: {number: answer.right for number, answer in some.items()} for title, some in found.items()}
+    """Which answers are right, of rows that are right or wrong; no titles where none is."""
+    known = {
+        title: {number: answer.right for number, answer in some.items() if answer.right is not None}
+        for title, some in found.items()
+    }
+    return {title: right for title, right in known.items() if right}
+
+
+def decided(
+    found: Mapping[str, Mapping[int, Answer]],
+    route: str | None,
+    *,
+    alpha: float = 0.0,
+    teacher_is_shown: bool = True,
+) -> Decision:
+    """What follows for each objective: from which answers are right, or from texts where nothing says that."""
+    if right := rights(found):
+        return decide(right, route, alpha=alpha, teacher_is_shown=teacher_is_shown)
+    return text_verdicts.decide(found, route, teacher_is_shown=teacher_is_shown)
+
+
+def told_of(found: Mapping[str, Mapping[int, Answer]], decision: Decision, *, model: str, data: str) -> str:
+    """Everything for people, in the measure that was used."""
+    if right := rights(found):
+        return told(right, decision, model=model, data=data)
+    return text_verdicts.told(found, decision, model=model, data=data)
 
 
 def as_record(
@@ -153,6 +200,7 @@ def as_record(
         "data": data,
         "model": settings.model_name_or_path,
         **(served if TEACHER in found else {}),
+        "measure": "accuracy" if rights(found) else text_verdicts.MEASURES,
         "recommended": decision.objective,
         "reason": decision.reason,
         "verdicts": [dataclasses.asdict(verdict) for verdict in decision.verdicts],

@@ -12,6 +12,7 @@ from trainer.data.answers import strip_thinking
 from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.data.rows import Row
 from trainer.errors import Stopped
+from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.models.student import end_token_ids
 from trainer.run.progress import Progress
@@ -26,6 +27,7 @@ class Judge:
         with_demonstration: Show each row's context, or else its golden response, in its prompt.
         should_stop: Asked between batches; True ends the scoring.
         shows_progress: Whether to tell how far it is, and how many prompts were cut.
+        scorer: The user's verifier.
     """
 
     def __init__(
@@ -36,19 +38,21 @@ class Judge:
         with_demonstration: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         shows_progress: bool = True,
+        scorer: Scorer | None = None,
     ):
         self.encoder = encoder
         self.batch_size = batch_size
         self.with_demonstration = with_demonstration
         self.should_stop = should_stop
         self.shows_progress = shows_progress
+        self.scorer = scorer
 
     def answers(self, model: PreTrainedModel, rows: list[Row], title: str) -> list[Answer]:
         """Answers in row order. The model is left in the mode it was in.
 
         Raises:
             Stopped: a stop was requested.
-            UsageError: a row's check means nothing.
+            UsageError: a row's check means nothing, or the scorer fails.
         """
         require_checks(rows)
         encoded = [self._prompt(row) for row in rows]
@@ -64,7 +68,8 @@ class Judge:
                 if self.should_stop():
                     raise Stopped("stopped while evaluating; the same command does it again")
                 chosen = [rows[i] for i in batch]
-                answers.update(zip(batch, self._judge_batch(model, chosen, [prompts[i] for i in batch]), strict=True))
+                judged = self._judge_batch(model, chosen, [prompts[i] for i in batch], title)
+                answers.update(zip(batch, judged, strict=True))
                 if progress is not None:
                     progress.advance(len(batch))
         return [answers[i] for i in range(len(rows))]
@@ -76,7 +81,10 @@ class Judge:
             return self.encoder.demonstration_prompt(row, text)
         return self.encoder.student_prompt(row)
 
-    def _judge_batch(self, model: PreTrainedModel, rows: list[Row], prompts: list[list[int]]) -> Iterable[Answer]:
+    def _judge_batch(
+        self, model: PreTrainedModel, rows: list[Row], prompts: list[list[int]], title: str
+    ) -> Iterable[Answer]:
+        scorer = self.scorer.of(title) if self.scorer else None
         tokenizer: Any = self.encoder.tokenizer
         golden = [self.encoder.golden_text(row) for row in rows]
         targets = [self.encoder.target(text or "").ids for text in golden]
@@ -85,8 +93,10 @@ class Judge:
         completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_completion_length)
         for row, ids, nll, known in zip(rows, completions, losses, golden, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
+            marked = strip_thinking(tokenizer.decode(ids)).strip()
+            known_nll = None if known is None else nll
             ended = bool(ids) and ids[-1] in ends
-            yield judge(row, strip_thinking(text).strip(), len(ids), ended, nll if known is not None else None)
+            yield judge(row, strip_thinking(text).strip(), len(ids), ended, known_nll, scorer=scorer, marked=marked)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UsageError
-from trainer.evaluation.headroom import as_record, measure, rights, route_of
-from trainer.evaluation.verdicts import decide, told
+from trainer.evaluation.headroom import as_record, decided, measure, route_of, told_of
+from trainer.evaluation.scorer import load_scorer
 from trainer.run.atomic import write_text
 from trainer.run.directory import RunDirectory
 from trainer.settings.resolve import Resolved, read_config_file
@@ -42,6 +42,7 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
             f"--objective auto measures in one process. Measure first, `python -m trainer check --headroom {AUTO_ROWS}"
             " …`, and name the objective."
         )
+    load_scorer(resolved.settings.scorer)
     settings = settle(dataclasses.replace(resolved.settings, objective="sdft"))
     if settings.eval_data_path is None:
         raise UsageError("--objective auto measures on evaluation rows. Pass --eval_data_path FILE, or an objective.")
@@ -62,11 +63,12 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     forced = settings.tokenizer_route == "byte"
     route = route_of(settings, encoder, settings.byte_route, force_bytes=forced)
     all_golden = all(row.has_demonstration or row.privileged_context is not None for row in inputs.train_rows)
-    decision = decide(rights(found), route, alpha=settings.alpha, teacher_is_shown=all_golden)
-    text = told(rights(found), decision, model=settings.model_name_or_path, data=settings.eval_data_path)
+    decision = decided(found, route, alpha=settings.alpha, teacher_is_shown=all_golden)
+    text = told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path)
     print(f"{text}\n", flush=True)
     if decision.objective is None:
-        raise UsageError(f"--objective auto found none that can work: {decision.reason}")
+        found_none = "can't choose" if decision.is_open else "found none that can work"
+        raise UsageError(f"--objective auto {found_none}: {decision.reason}")
     record = as_record(settings, settings.eval_data_path, found, decision)
     return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
 

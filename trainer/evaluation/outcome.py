@@ -9,6 +9,11 @@ from trainer.evaluation.intervals import paired_bootstrap
 Right = Mapping[str, bool]  # whether a row was answered right, by its id
 
 
+def known(right: Mapping[str, bool | None]) -> Right:
+    """Without the rows of which only a reference text says what is right."""
+    return {id: value for id, value in right.items() if value is not None}
+
+
 def change(before: Right, after: Right) -> dict[str, float] | None:
     """What became of the accuracy on the R rows that both have, fractions of 1; None where they share no row.
 

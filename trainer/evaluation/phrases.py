@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import Any
 
+from trainer.evaluation import quantities
+
 Check = dict[str, Any]
 
 
@@ -31,14 +33,18 @@ SENTENCE_END = re.compile(
 
 
 def number(check: Check, answer: str) -> bool:
-    """The last number has the value; in its sentence, numbers of the question count only where there are no others.
+    """The answer settles on the value, see `trainer.evaluation.quantities`, or its last number has it.
 
-    So "There are 300 minutes in 5 hours" says 300. In an answer without digits number words up to twenty are read.
+    In the sentence of the last number, numbers of the question count only where there are no others. So "There are 300
+    minutes in 5 hours" says 300. In an answer without digits number words up to twenty are read.
     """
+    tolerance = check.get("tolerance", TOLERANCE)
+    if any(abs(value - check["value"]) <= tolerance for value in quantities.settled_on(answer)):
+        return True
     found = next(filter(None, map(_numbers, reversed(_parts(answer)))), [])
     found = found or [float(NUMBER_WORDS.index(word)) for word in _words(answer) if word in NUMBER_WORDS]
     found = [number for number in found if number not in check.get("given", ())] or found
-    return bool(found) and abs(found[-1] - check["value"]) <= check.get("tolerance", TOLERANCE)
+    return bool(found) and abs(found[-1] - check["value"]) <= tolerance
 
 
 def _numbers(text: str) -> list[float]:

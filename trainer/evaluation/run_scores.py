@@ -1,14 +1,15 @@
 """What the model of a run can do, before, while and after it trains; kept in the run directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from transformers import PreTrainedModel
 
 from trainer.evaluation.judge import Judge
-from trainer.evaluation.outcome import Right
-from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
+from trainer.evaluation.outcome import Right, known
+from trainer.evaluation.scorer import Scorer
+from trainer.evaluation.scores import Answer, Scores, as_json, mark_seen, summarize, table
 from trainer.run.directory import RunDirectory
 from trainer.training.assemble import AnyTrainer
 from trainer.training.inputs import Inputs
@@ -22,9 +23,14 @@ class RunScores:
 
     Args:
         stop_requested: Whether a signal asked to stop.
+        scorer: What `--scorer` names.
+
     """
 
-    def __init__(self, inputs: Inputs, directory: RunDirectory, stop_requested: Callable[[], bool]):
+    def __init__(
+        self, inputs: Inputs, directory: RunDirectory, stop_requested: Callable[[], bool], scorer: Scorer | None = None
+    ):
+        self.scorer = scorer
         self.inputs = inputs
         self.directory = directory
         self.stop_requested = stop_requested
@@ -53,6 +59,7 @@ class RunScores:
             # Of several processes all stop after the next step: one that stopped alone would leave the others waiting.
             should_stop=lambda: self.stop_requested() and arguments.world_size == 1,
             shows_progress=shows_progress,
+            scorer=self.scorer,
         )
         model = cast(PreTrainedModel, trainer.model)
         with trainer.accelerator.autocast():
@@ -64,15 +71,15 @@ class RunScores:
 
         def score() -> dict[str, float]:
             answers = self.answers(trainer, shows_progress=False)
-            scores = {title: summarize(some).accuracy for title, some in answers.items()}
-            logs = {f"eval_{title}": value for title, value in scores.items()}  # for --report_to
+            scores = midway_scores({title: summarize(some) for title, some in answers.items()})
+            logs = {f"eval_{name}": value for name, value in scores.items()}  # for --report_to
             trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, logs)
             return scores
 
         def protect(folder: Path | None) -> None:
             trainer.protected = folder
 
-        return MidwayScores(self.directory, every, score, accuracies(self.directory, "before"), max_forgetting, protect)
+        return MidwayScores(self.directory, every, score, figures(self.directory, "before"), max_forgetting, protect)
 
 
 def file_of(moment: str) -> str:
@@ -85,12 +92,29 @@ def measures(directory: RunDirectory, moment: str) -> dict[str, dict[str, Any]]:
     return (directory.read_json(file_of(moment)) or {}).get("scores", {})
 
 
-def accuracies(directory: RunDirectory, moment: str) -> dict[str, float]:
-    """Accuracy before or after by what was measured."""
-    return {title: scores["accuracy"] for title, scores in measures(directory, moment).items()}
+def figures(directory: RunDirectory, moment: str) -> dict[str, float]:
+    """What checkpoints are compared by, before or after: accuracy by what was measured, see `midway_scores`."""
+    found = {}
+    for title, scores in measures(directory, moment).items():
+        found |= _figure(title, scores["accuracy"], scores.get("similarity"))
+    return found
+
+
+def midway_scores(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """The same while training: `new_skill` is an accuracy; without one, `new_skill/similarity` stands for it."""
+    found = {}
+    for title, some in scores.items():
+        found |= _figure(title, some.accuracy, some.similarity)
+    return found
+
+
+def _figure(title: str, accuracy: float | None, similarity: float | None) -> dict[str, float]:
+    if accuracy is not None:
+        return {title: accuracy}
+    return {} if similarity is None else {f"{title}/similarity": similarity}
 
 
 def right(directory: RunDirectory, moment: str) -> dict[str, Right]:
     """Whether each row was answered right before or after, by what was measured; empty where that was not done."""
     answers = (directory.read_json(file_of(moment)) or {}).get("answers", {})
-    return {title: {answer["id"]: answer["right"] for answer in some} for title, some in answers.items()}
+    return {title: known({answer["id"]: answer["right"] for answer in some}) for title, some in answers.items()}

@@ -1,7 +1,9 @@
 """Whether an answer is right, and what the answers to a set of rows come to.
 
 A row with a golden answer is right when the actions and all their inputs are, one with a `check`
-(`trainer.evaluation.verify`) when it passes, any other when the text is the golden text.
+(`trainer.evaluation.verify`) when it passes; `--scorer` (`trainer.evaluation.scorer`) decides before both. A row with
+nothing but a golden response can be answered well in other words, so exact text is not accuracy: whether its answer is
+right is not known, and its similarity to the golden response is told instead.
 """
 
 import dataclasses
@@ -10,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.rows import BadRow, Row
 from trainer.errors import UsageError
+from trainer.evaluation.scorer import Scorer
+from trainer.evaluation.similarity import MEASURE, similarity
 from trainer.evaluation.verify import passes, require_known
 
 GROUP_KEYS = ("skill", "category", "domain")  # of rows, whose texts say what kind of row it is
@@ -28,7 +32,10 @@ class Answer:
     Attributes:
         tokens: Of the answer, its end included; None where a server doesn't say.
         ended: Whether it ended by itself, before the length limit.
+        right: None where only a reference text says what is right.
         right_sequence, right_inputs: None without a golden answer.
+        similarity: To the golden response, from 0 to 1 (`trainer.evaluation.similarity`); None where something decides
+            what is right, or there is no such text.
         nll: Negative log-likelihood of the golden response, in nats a token; None for a served model.
         format_error: Whether no action can be read where some are expected; None where none are.
         groups: What the row belongs to, e.g. `{"tool": ["a", "b"], "steps": ["2"]}`.
@@ -38,18 +45,19 @@ class Answer:
     text: str
     tokens: int | None
     ended: bool
-    right: bool
+    right: bool | None
     right_sequence: bool | None
     right_inputs: bool | None
     same_text: bool
     nll: float | None
     format_error: bool | None = None
     groups: dict[str, list[str]] = field(default_factory=dict)
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that have something in common."""
+    """Rows that have something in common, and are right or wrong."""
 
     rows: int
     accuracy: float
@@ -61,7 +69,7 @@ class Scores:
 
     Attributes:
         rows: Number of rows.
-        accuracy: Fraction of right rows.
+        accuracy: Fraction of right rows, of those that are right or wrong; None where no row is.
         action_sequence: Fraction with the golden actions in order; None without golden answers.
         action_inputs: Fraction whose inputs all agree; None without golden answers.
         format_errors: Fraction of answers without any action where actions are expected; None where none are.
@@ -70,10 +78,12 @@ class Scores:
         mean_length: Tokens of an answer.
         cut_off: Fraction of answers that met the length limit.
         by: Rows and accuracy by kind of group and group.
+        similarity: Of answers to golden responses, where nothing else says what is right, from 0 to 1, mean over rows.
+        judged: Number of rows that are right or wrong.
     """
 
     rows: int
-    accuracy: float
+    accuracy: float | None
     action_sequence: float | None
     action_inputs: float | None
     format_errors: float | None
@@ -82,6 +92,8 @@ class Scores:
     mean_length: float | None
     cut_off: float
     by: dict[str, dict[str, Group]] = field(default_factory=dict)
+    similarity: float | None = None
+    judged: int = 0
 
 
 def has_check(row: Row) -> bool:
@@ -99,24 +111,82 @@ def require_checks(rows: list[Row]) -> None:
             raise UsageError(f"row {row.id}: {error}") from error
 
 
-def judge(row: Row, text: str, tokens: int | None, ended: bool, nll: float | None) -> Answer:
-    """How right `text` is as the answer of `row`."""
-    same_text = text == (row.golden_response or "").strip()
-    if row.golden_answer is None:
-        right = passes(row.extra["check"], text) if has_check(row) else same_text
-        return Answer(row.id, text, tokens, ended, right, None, None, same_text, nll, None, groups_of(row))
-    found, golden = parse_actions(text), golden_actions(row.golden_answer)
-    sequence, inputs = same_sequence(found, golden), same_inputs(found, golden)
-    malformed = not found if golden else None
-    right = sequence and inputs
-    return Answer(row.id, text, tokens, ended, right, sequence, inputs, same_text, nll, malformed, groups_of(row))
+def demonstration_of(row: Row) -> str:
+    """The golden response, which is to be shown.
+
+    Raises:
+        UsageError: the row has none.
+    """
+    if row.golden_response is None:
+        raise UsageError(
+            f"row {row.id} has no golden_response to show. Leave --with_demonstration out, or add golden responses."
+        )
+    return row.golden_response
+
+
+def judge(
+    row: Row,
+    text: str,
+    tokens: int | None,
+    ended: bool,
+    nll: float | None,
+    *,
+    scorer: Scorer | None = None,
+    marked: str | None = None,
+) -> Answer:
+    """How right `text` is as the answer of `row`.
+
+    Args:
+        scorer: The user's verifier.
+        marked: The answer with its special tokens, by which some models mark their calls; read where `text` has none.
+
+    Raises:
+        UsageError: the scorer fails.
+    """
+    golden = golden_of(row)
+    found = None if golden is None else parse_actions(text, row.tools) or parse_actions(marked or "", row.tools)
+    sequence = None if golden is None or found is None else same_sequence(found, golden)
+    inputs = None if golden is None or found is None else same_inputs(found, golden)
+    right = _is_right(row, text, sequence and inputs, scorer)
+    reference = (row.golden_response or "").strip()
+    return Answer(
+        row.id,
+        text,
+        tokens,
+        ended,
+        right,
+        sequence,
+        inputs,
+        text == reference,
+        nll,
+        format_error=not found if golden else None,
+        groups=groups_of(row),
+        similarity=similarity(text, reference) if right is None and reference else None,
+    )
+
+
+def _is_right(row: Row, text: str, as_golden: bool | None, scorer: Scorer | None) -> bool | None:
+    says_itself = as_golden is not None or has_check(row)
+    if scorer is not None and not (scorer.only_where_needed and says_itself):
+        return scorer.says_right(row, text)
+    if as_golden is not None:
+        return as_golden
+    return passes(row.extra["check"], text) if has_check(row) else None
+
+
+def golden_of(row: Row) -> list[Action] | None:
+    """The actions that a right answer takes: the golden answer, else the calls of the demonstration."""
+    if row.golden_answer is not None:
+        return golden_actions(row.golden_answer)
+    if not row.golden_calls or has_check(row):
+        return None
+    return [Action(call["name"], call["arguments"]) for call in row.golden_calls]
 
 
 def groups_of(row: Row) -> dict[str, list[str]]:
     """What a row belongs to: the tools and the number of its golden actions, and its own texts of `GROUP_KEYS`."""
     groups = {key: [row.extra[key]] for key in GROUP_KEYS if isinstance(row.extra.get(key), str)}
-    if row.golden_answer:
-        actions = golden_actions(row.golden_answer)
+    if actions := golden_of(row):
         groups |= {"tool": sorted({action.name for action in actions}), "steps": [str(len(actions))]}
     return groups
 
@@ -141,7 +211,7 @@ def summarize(answers: Sequence[Answer]) -> Scores:
     """Means over the answers."""
     return Scores(
         rows=len(answers),
-        accuracy=_mean(a.right for a in answers),
+        accuracy=_mean_of_known(a.right for a in answers),
         action_sequence=_mean_of_known(a.right_sequence for a in answers),
         action_inputs=_mean_of_known(a.right_inputs for a in answers),
         format_errors=_mean_of_known(a.format_error for a in answers),
@@ -149,16 +219,18 @@ def summarize(answers: Sequence[Answer]) -> Scores:
         nll=_mean_of_known(a.nll for a in answers),
         mean_length=_mean_of_known(a.tokens for a in answers),
         cut_off=_mean(not a.ended for a in answers),
-        by=_by_group(answers),
+        by=_by_group([answer for answer in answers if answer.right is not None]),
+        similarity=_mean_of_known(a.similarity for a in answers),
+        judged=sum(answer.right is not None for answer in answers),
     )
 
 
 def _by_group(answers: Sequence[Answer]) -> dict[str, dict[str, Group]]:
-    members: dict[str, dict[str, list[bool]]] = {}
+    members: dict[str, dict[str, list[float]]] = {}
     for answer in answers:
         for kind, names in answer.groups.items():
             for name in names:
-                members.setdefault(kind, {}).setdefault(name, []).append(answer.right)
+                members.setdefault(kind, {}).setdefault(name, []).append(float(answer.right or 0))
     return {
         kind: {name: Group(len(right), _mean(right)) for name, right in sorted(named.items())}
         for kind, named in members.items()
@@ -185,7 +257,8 @@ def as_json(scores: dict[str, Scores], answers: dict[str, list[Answer]]) -> dict
 
 def table(scores: dict[str, Scores]) -> str:
     """Scores as a small text table, and below it the accuracy of groups of rows."""
-    columns = [f.name for f in dataclasses.fields(Scores) if f.name != "by"]
+    names = [f.name for f in dataclasses.fields(Scores) if f.name not in ("by", "judged")]
+    columns = [name for name in names if name != "similarity" or any(s.similarity is not None for s in scores.values())]
     lines = [f"{'':14}" + "  ".join(columns)]
     for title, score in scores.items():
         cells = [f"{_shown(column, getattr(score, column)):>{len(column)}}" for column in columns]
@@ -193,7 +266,10 @@ def table(scores: dict[str, Scores]) -> str:
     blocks = [
         _block(f"{title} by {kind}", of) for title, s in scores.items() for kind, of in s.by.items() if len(of) > 1
     ]
-    return "\n".join(lines + blocks)
+    notes = [f"similarity: {MEASURE} to the golden response, of rows that nothing else judges"] * (
+        "similarity" in columns
+    )
+    return "\n".join(lines + notes + blocks)
 
 
 def _block(what: str, groups: dict[str, Group]) -> str:

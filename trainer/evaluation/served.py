@@ -2,6 +2,7 @@
 
 from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
 from trainer.data.rows import Message, Row
+from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
 from trainer.teachers.served.batch import run_bounded, run_until_stopped
@@ -20,6 +21,7 @@ def served_answers(
     enable_thinking: bool = False,
     template: str | None = None,
     show_context: str = "template",
+    scorer: Scorer | None = None,
 ) -> list[Answer]:
     """Greedy answers in row order, judged without their thinking. Their likelihood is not known.
 
@@ -29,10 +31,11 @@ def served_answers(
         max_tokens: Of an answer.
         template: Shows each row's context, or else its golden response, in its prompt; None asks plainly.
         show_context: How, see `trainer.data.privileged.shown_messages`.
+        scorer: The user's verifier.
 
     Raises:
         TeacherError: the server is gone, doesn't serve the model, or refuses a row's prompt.
-        UsageError: a row's check means nothing, or `template` lacks one of its places.
+        UsageError: a row's check means nothing, `template` lacks one of its places, or the scorer fails.
         Stopped: SIGINT or SIGTERM.
     """
     require_checks(rows)
@@ -62,7 +65,8 @@ def served_answers(
                 await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
 
     run_until_stopped(ask_all(), STOPPED)
-    return [_judged(row, said[number]) for number, row in enumerate(rows)]
+    of_title = scorer.of(title) if scorer else None
+    return [_judged(row, said[number], of_title) for number, row in enumerate(rows)]
 
 
 def _prompt(row: Row, template: str | None, show_context: str) -> list[Message]:
@@ -73,5 +77,6 @@ def _prompt(row: Row, template: str | None, show_context: str) -> list[Message]:
     return shown_messages(row.prompt, text, template, show_context)
 
 
-def _judged(row: Row, said: ChatAnswer) -> Answer:
-    return judge(row, said.with_calls.strip(), said.completion_tokens or None, said.finish_reason != "length", None)
+def _judged(row: Row, said: ChatAnswer, scorer: Scorer | None) -> Answer:
+    ended = said.finish_reason != "length"
+    return judge(row, said.with_calls.strip(), said.completion_tokens or None, ended, None, scorer=scorer)

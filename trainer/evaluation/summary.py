@@ -3,11 +3,14 @@
 from typing import Any
 
 from trainer.evaluation.outcome import change, in_points
-from trainer.evaluation.run_scores import MOMENTS, accuracies, measures, right
+from trainer.evaluation.run_scores import MOMENTS, figures, measures, right
+from trainer.evaluation.similarity import MEASURE
 from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import Train
-from trainer.training.midway import best_step, folder_of
+from trainer.training.midway import best_step, folder_of, in_words, value_of
+
+TITLES = ("new_skill", "prior_skills")
 
 
 def summary(directory: RunDirectory, settings: Train, status: str, more: dict[str, Any]) -> dict[str, Any]:
@@ -44,15 +47,15 @@ def changes(directory: RunDirectory) -> dict[str, dict[str, float]]:
 
 def best(directory: RunDirectory, settings: Train, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
     """With `--eval_steps` the best checkpoint of a finished training, the last one among them, and its scores."""
-    after, newest = accuracies(directory, "after"), checkpoint.newest(directory.path)
+    after, newest = figures(directory, "after"), checkpoint.newest(directory.path)
     if settings.eval_steps is None or not after or newest is None:
         return None
-    last = {"step": checkpoint.step_of(newest), **{f"eval/{title}": value for title, value in after.items()}}
-    scored = {record["step"]: record for record in [*metrics, last] if "eval/new_skill" in record}
-    step = best_step([*scored.values()], accuracies(directory, "before"), settings.max_forgetting)
+    last = {"step": checkpoint.step_of(newest), **{f"eval/{name}": value for name, value in after.items()}}
+    scored = {record["step"]: record for record in [*metrics, last] if value_of(record, "new_skill") is not None}
+    step = best_step([*scored.values()], figures(directory, "before"), settings.max_forgetting)
     if step is None:
         return None
-    scores = {title: scored[step][f"eval/{title}"] for title in after}
+    scores = {name: scored[step][f"eval/{name}"] for name in after}
     return {"step": step, "model": str(folder_of(directory.path, step)), **scores}
 
 
@@ -62,20 +65,35 @@ def result(found: dict[str, Any], directory: RunDirectory, settings: Train) -> s
     for title, changed in found["changes"].items():
         accuracy = f"{changed['before']:.1%} → {changed['after']:.1%}"
         lines.append(f"{title.replace('_', ' '):<14}{accuracy}{in_points(changed)}")
+    lines += _of_texts(found["score_details"])
     if settings.eval_steps is not None:
         lines.append(f"{'best':<14}{told(found['best'], settings.max_forgetting)}")
     lines += [f"{'model':<14}{found['model']}", f"{'run':<14}{directory.path}"]
     return "\n".join([*lines, f"{'report':<14}python -m trainer report {directory.path}"])
 
 
+def _of_texts(details: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """Lines on what has no accuracy: what became of its similarity and its likelihood."""
+    lines = []
+    for title in TITLES:
+        before, after = (details[moment].get(title, {}) for moment in MOMENTS)
+        if before.get("accuracy") is None and None not in (before.get("similarity"), after.get("similarity")):
+            text = f"similarity ({MEASURE}) {before['similarity']:.1%} → {after['similarity']:.1%}"
+            if None not in (before.get("nll"), after.get("nll")):
+                text += f", NLL {before['nll']:.2f} → {after['nll']:.2f} nats a token"
+            lines.append(f"{title.replace('_', ' '):<14}{text}")
+    return lines
+
+
 def told(best: dict[str, Any] | None, max_forgetting: float) -> str:
     """Which checkpoint is the best, in a line."""
     if best is None:
         return f"none: at each the prior skills had lost more than --max_forgetting {max_forgetting:g}"
-    scores = ", ".join(f"{t.replace('_', ' ')} {best[t]:.1%}" for t in ("new_skill", "prior_skills") if t in best)
+    names = [name for title in TITLES for name in (title, f"{title}/similarity") if name in best]
+    scores = ", ".join(f"{in_words(name)} {best[name]:.1%}" for name in names)
     return f"{best['model']} ({scores})"
 
 
 def headline(scores: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     """Accuracy by what was measured, null where it was not."""
-    return {title: scores.get(title, {}).get("accuracy") for title in ("new_skill", "prior_skills")}
+    return {title: scores.get(title, {}).get("accuracy") for title in TITLES}

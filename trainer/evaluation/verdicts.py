@@ -79,6 +79,7 @@ class Decision:
     verdicts: tuple[Verdict, ...]
     objective: str | None
     reason: str
+    is_open: bool = False  # what was measured can't tell whether there is a signal
 
 
 def lift(before: Right, after: Right) -> Lift:

@@ -1,8 +1,9 @@
 """Whether an answer is right, decided by a program: every row of a suite carries its `check`.
 
 A check is `{"kind": …, further keys}`; `KINDS` names all kinds and their keys. Kinds that look for an answer within
-a text (`number`, `text`, `order`, `verbatim`) expect that models answer in sentences; kinds that verify an instruction
-(`sentences`, `bullets`, `json_keys`, …) look at the whole text, in the manner of IFEval (arXiv 2311.07911).
+a text (`number`, `maths`, `choice`, `text`, `order`, `verbatim`) expect that models answer in sentences; kinds that
+verify an instruction (`sentences`, `bullets`, `json_keys`, …) look at the whole text, in the manner of IFEval
+(arXiv 2311.07911).
 """
 
 import difflib
@@ -13,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.rows import BadRow
-from trainer.evaluation import constraints, phrases
+from trainer.evaluation import choices, constraints, phrases
 from trainer.evaluation.code import runs_right
+from trainer.evaluation.maths import maths
 
 Check = dict[str, Any]
 
@@ -76,6 +78,16 @@ def _all(check: Check, answer: str) -> bool:
 
 def _code(check: Check, answer: str) -> bool:
     return runs_right(answer, check["name"], check["tests"], seconds=check.get("seconds", 5.0))
+
+
+def _text(check: Check, answer: str) -> bool:
+    """Where all phrases are capital letters, they are those of choices."""
+    letters = [*check["accept"], *check.get("reject", ())]
+    if all(len(letter) == 1 and letter.isupper() for letter in letters):
+        found = choices.letter_of(answer, dict.fromkeys(letters, "") if len(letters) > 1 else None)
+        if found is not None:
+            return found in check["accept"]
+    return phrases.text(check, answer)
 
 
 BOUND_RULE = "'count', or 'at_least' not above 'at_most'"
@@ -153,6 +165,12 @@ def _wrong_phrases(check: Check) -> str:
     return f"accepts and rejects {min(both)!r}, expected one of the two" if both else ""
 
 
+def _wrong_choice(check: Check) -> str:
+    if choices.right_letter(check) is not None or not check.get("choices"):
+        return ""
+    return f"has the value {check['value']!r}, expected a letter or one of its 'choices'"
+
+
 def _wrong_items(check: Check) -> str:
     items = [phrases.as_phrase(item) for item in check["items"]]
     return "" if all(items) and len(set(items)) > 1 else "has too few different 'items', expected two or more words"
@@ -196,7 +214,9 @@ def _counting(count: Callable[[str], int]) -> Kind:
 
 KINDS = {
     "number": Kind(phrases.number, {"value": NUMERIC}, {"tolerance": TOLERATED, "given": NUMBERS}),
-    "text": Kind(phrases.text, {"accept": TEXTS}, {"reject": TEXTS}, _wrong_phrases),
+    "maths": Kind(maths, {"value": Form("a number or a formula", lambda value: _is_text(value) or _is_number(value))}),
+    "choice": Kind(choices.choice, {"value": TEXT}, {"choices": TEXTS}, _wrong_choice),
+    "text": Kind(_text, {"accept": TEXTS}, {"reject": TEXTS}, _wrong_phrases),
     "order": Kind(phrases.order, {"items": TEXTS}, wrong=_wrong_items),
     "verbatim": Kind(phrases.verbatim, {"value": TEXT}),
     "exact": Kind(phrases.exact, {"value": TEXT}),

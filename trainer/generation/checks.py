@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.data.answers import parse_actions
+from trainer.data.answers import parse_seed_format
 from trainer.data.rows import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
@@ -57,7 +57,7 @@ class Answered:
 
     @cached_property
     def broken_tool_rule(self) -> str | None:
-        return broken_rule(parse_actions(self.answer.text), self.tools) if self.tools else None
+        return broken_rule(parse_seed_format(self.answer.text), self.tools) if self.tools else None
 
 
 def content_of(message: Message) -> str:

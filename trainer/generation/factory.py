@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
 from trainer.data.rows import Message, Row
 from trainer.data.values import unfit_value
 from trainer.errors import TeacherError
@@ -355,7 +355,7 @@ def answered(draft: Draft, text: str) -> Row:
 
     An answer without calls to a row that brought its own tools is one in words, and no statement that none is right.
     """
-    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in parse_actions(text)]
+    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in parse_seed_format(text)]
     in_words = not calls and draft.row.tools is not None
     if not draft.tools or draft.row.golden_answer is not None or in_words:
         return dataclasses.replace(draft.row, golden_response=text)
@@ -371,7 +371,7 @@ def contradiction(row: Row, answer: ChatAnswer) -> str | None:
     """The rule that an answer breaks which takes other actions than the row's `golden_answer`."""
     if row.golden_answer is None:
         return None
-    found, golden = parse_actions(answer.text), golden_actions(row.golden_answer)
+    found, golden = parse_seed_format(answer.text), golden_actions(row.golden_answer)
     return None if same_sequence(found, golden) and same_inputs(found, golden) else "contradiction"
 
 

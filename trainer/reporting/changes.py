@@ -61,11 +61,12 @@ Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
 def paired_answers(run: Run, title: str) -> list[Pair]:
-    """The answers before and after of each row that has both."""
+    """The answers before and after of each row that has both, right or wrong."""
     before, after = (run.scores[moment].get(title) for moment in ("before", "after"))
     if before is None or after is None:
         return []
-    return [(answer, after.answers[id]) for id, answer in before.answers.items() if id in after.answers]
+    pairs = [(answer, after.answers[id]) for id, answer in before.answers.items() if id in after.answers]
+    return [pair for pair in pairs if all(answer["right"] is not None for answer in pair)]
 
 
 def _kind(pair: Pair) -> str:

@@ -61,7 +61,18 @@ def change(run: Run, title: str) -> Change:
     pairs = right_pairs(before, after)
     interval = paired_bootstrap(*pairs) if len(pairs[0]) else None
     levels = level(before), level(after)
-    return Change(title_text(title), *levels, len(pairs[0]), interval, verdict(*levels, pairs, interval))
+    told = _of_texts(before, after) or verdict(*levels, pairs, interval)
+    return Change(title_text(title), *levels, len(pairs[0]), interval, told)
+
+
+def _of_texts(before: Scored | None, after: Scored | None) -> str | None:
+    """What became of the similarity, where that is all that is known; None elsewhere."""
+    values = [scored.values if scored else {} for scored in (before, after)]
+    if any(each.get("accuracy") is not None or each.get("similarity") is None for each in values):
+        return None
+    return (
+        f"no accuracy, only reference texts: similarity {values[0]['similarity']:.1%} → {values[1]['similarity']:.1%}"
+    )
 
 
 def level(scored: Scored | None) -> Level | None:
@@ -69,15 +80,19 @@ def level(scored: Scored | None) -> Level | None:
     accuracy = scored.values.get("accuracy") if scored else None
     if scored is None or accuracy is None:
         return None
-    rows = scored.values.get("rows")
+    rows = scored.values.get("judged") or scored.values.get("rows")
     return Level(accuracy, rows, wilson(accuracy, rows) if rows else None)
 
 
 def right_pairs(before: Scored | None, after: Scored | None) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each row was right before and after, two bool arrays of shape (R,), for rows that have both answers."""
+    """Whether each row was right before and after, two bool arrays of shape (R,).
+
+    Of rows that have both answers, and both are right or wrong.
+    """
     if before is None or after is None:
         return np.empty(0, bool), np.empty(0, bool)
-    shared = [id for id in before.answers if id in after.answers]
+    shared = [id for id, answer in before.answers.items() if answer["right"] is not None and id in after.answers]
+    shared = [id for id in shared if after.answers[id]["right"] is not None]
     was, now = ([bool(scored.answers[id]["right"]) for id in shared] for scored in (before, after))
     return np.array(was, bool), np.array(now, bool)
 

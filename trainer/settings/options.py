@@ -77,6 +77,10 @@ TOOLS = option(None, "file of tools for rows that name none, as OpenAI, MCP or A
 MAX_EVAL_SAMPLES = option(
     None, "score at most this many rows of each file, drawn at random, always the same (unset: all)", at_least=1
 )
+SCORER = option(
+    None,
+    "module:function that says of a row and an answer whether it is right (unset: the row's check or golden answer)",
+)
 PROMPT_TEMPLATE = option(
     TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
 )
@@ -155,6 +159,7 @@ class Train(ServedTeacher, Student):
     )
     prior_data_path: str | None = option(None, "rows of prior skills, scored before and after (unset: not measured)")
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     columns: str | None = COLUMNS
     turns: str = TURNS
@@ -359,6 +364,7 @@ class Eval(Server, Student):
         None, "training rows, to tell tools that training has seen from others (unset: not told)"
     )
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     columns: str | None = COLUMNS
     turns: str = TURNS
@@ -395,6 +401,7 @@ class Check(ServedTeacher, Student):
         at_least=1,
     )
     eval_data_path: str = option(TOOLUSE_EVAL_DATA, "with --headroom: rows of the new skill")
+    scorer: str | None = SCORER
     skip_bad_rows: bool = SKIP_BAD_ROWS
     columns: str | None = COLUMNS
     turns: str = TURNS

@@ -330,7 +330,7 @@ def reason_to_reject(answer: ChatAnswer | None, row: Row, write: Write = plain_g
     if answer.tool_calls and (reason := _reason_against_calls(answer, row, write)):
         return reason
     if row.golden_answer is not None:
-        found, golden = parse_actions(answer.with_calls), golden_actions(row.golden_answer)
+        found, golden = parse_actions(answer.with_calls, row.tools), golden_actions(row.golden_answer)
         if not (same_sequence(found, golden) and same_inputs(found, golden)):
             return "contradicting golden_answer"
     return None

@@ -5,7 +5,7 @@ that is killed while it scores does that again when it goes on, and ends with th
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from transformers import TrainerCallback
 
 from trainer.run.directory import RunDirectory
 
-Scores = dict[str, float]  # accuracy by what was measured: new_skill, prior_skills
+# Accuracy by what was measured, new_skill and prior_skills; with "/similarity" behind it where there is no accuracy.
+Scores = dict[str, float]
 
 
 class MidwayScores(TrainerCallback):
@@ -68,15 +69,25 @@ class MidwayScores(TrainerCallback):
         values = {f"eval/{title}": value for title, value in scores.items()}
         seconds = round(time.monotonic() - started, 3)
         self.directory.append_metrics({"step": state.global_step, **values, "seconds/eval": seconds})
-        shown = ", ".join(f"{title.replace('_', ' ')} {value:.1%}" for title, value in scores.items())
+        shown = ", ".join(f"{in_words(name)} {value:.1%}" for name, value in scores.items())
         print(f"step {state.global_step}/{state.max_steps}  {shown}  ({seconds:.1f} s)", flush=True)
 
     def _scored(self) -> list[dict[str, Any]]:
-        return [record for record in self.directory.read_metrics() if "eval/new_skill" in record]
+        return [record for record in self.directory.read_metrics() if value_of(record, "new_skill") is not None]
 
     def _protect_best(self) -> None:
         best = best_step(self._scored(), self.before, self.max_forgetting)
         self.protect(None if best is None else folder_of(self.directory.path, best))
+
+
+def in_words(name: str) -> str:
+    """What a score is called for people."""
+    return name.replace("_", " ").replace("/", " ")
+
+
+def value_of(record: Mapping[str, Any], title: str, *, prefix: str = "eval/") -> float | None:
+    """The accuracy of `title` in a record, or the similarity that stands for it; None where neither is there."""
+    return record.get(f"{prefix}{title}", record.get(f"{prefix}{title}/similarity"))
 
 
 def folder_of(run_directory: Path, step: int) -> Path:
@@ -89,14 +100,15 @@ def best_step(records: Sequence[dict[str, Any]], before: Scores, max_forgetting:
 
     Args:
         records: Lines of `metrics.jsonl` with `eval/new_skill` and, where prior skills are measured,
-            `eval/prior_skills`. Of equally good ones the one that knows more of the prior skills wins, then the first.
+            `eval/prior_skills`, or their similarities, see `value_of`. Of equally good ones the one that knows more of
+            the prior skills wins, then the first.
         before: The scores before training.
     """
-    floor = before.get("prior_skills", 0.0) - max_forgetting
+    floor = (value_of(before, "prior_skills", prefix="") or 0.0) - max_forgetting
     # A fraction of rows, less a number in decimals: without slack 0.95 would not be within 0.05 of 1.0.
-    good = [record for record in records if record.get("eval/prior_skills", 0.0) >= floor - 1e-9]
+    good = [record for record in records if (value_of(record, "prior_skills") or 0.0) >= floor - 1e-9]
     return max(good, key=_worth)["step"] if good else None
 
 
 def _worth(record: dict[str, Any]) -> tuple[float, float, int]:
-    return record["eval/new_skill"], record.get("eval/prior_skills", 0.0), -record["step"]
+    return value_of(record, "new_skill") or 0.0, value_of(record, "prior_skills") or 0.0, -record["step"]

@@ -1,6 +1,7 @@
 """Scores: right means the golden actions, and a likelihood does not depend on its neighbours."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -45,19 +46,43 @@ def test_a_row_with_a_golden_answer_is_right_when_actions_and_nested_inputs_are(
     assert (answer.right_sequence, answer.right_inputs, answer.right) == (sequence, inputs, sequence and inputs)
 
 
-def test_a_row_without_a_golden_answer_is_right_when_the_text_is():
-    right = judge(row(response="yes\n"), "yes", 1, True, 0.5)
-    wrong = judge(row(response="yes"), "no", 3, False, 1.5)
-    assert right.right and not wrong.right and right.right_sequence is None
-    scores = summarize([right, wrong])
-    assert (scores.accuracy, scores.action_sequence, scores.nll, scores.mean_length, scores.cut_off) == (
-        0.5,
-        None,
-        1,
-        2,
-        0.5,
-    )
-    assert "50.0%" in table({"new_skill": scores}) and "-" in table({"new_skill": scores})
+def test_a_row_with_nothing_but_a_reference_text_is_neither_right_nor_wrong_and_its_similarity_is_told():
+    near, far = (judge(row(response="It is cold in Oslo."), text, 1, True, nll) for text, nll in WORDINGS)
+    assert near.right is None and far.right is None and near.right_sequence is None
+    assert near.similarity is not None and far.similarity is not None and 1 > near.similarity > 0.5 > far.similarity
+    scores = summarize([near, far])
+    assert (scores.accuracy, scores.judged, scores.nll, scores.by) == (None, 0, 1, {})
+    assert scores.similarity == pytest.approx((near.similarity + far.similarity) / 2)
+    header, line, note = table({"new_skill": scores}).splitlines()
+    assert "chrF" in note
+    values = dict(zip(header.split(), line.split()[1:], strict=True))
+    assert values["accuracy"] == "-" and values["similarity"] == f"{scores.similarity:.1%}"
+
+
+WORDINGS = (("It is cold in Oslo now.", 0.5), ("Buy apples.", 1.5))
+
+
+def test_accuracy_is_of_the_rows_that_are_right_or_wrong():
+    answers = [judge(row(GOLDEN), "nothing", 1, True, None), judge(row(response="yes"), "yes", 1, True, None)]
+    scores = summarize(answers)
+    assert (scores.rows, scores.judged, scores.accuracy, scores.similarity) == (2, 1, 0.0, 1.0)
+
+
+def test_the_table_has_no_similarity_where_all_rows_are_right_or_wrong():
+    assert "similarity" not in table({"new_skill": summarize([judge(row(GOLDEN), "nothing", 1, True, None)])})
+
+
+def test_a_call_that_only_special_tokens_mark_is_read_where_the_text_has_none():
+    golden = [{"Action": "f", "Action_Input": {"x": "y"}}]
+    marked = '<|tool_call>call:f{x:<|"|>y<|"|>}<tool_call|>'
+    assert judge(row(golden), "call:f{x:y}", 3, True, None, marked=marked).right
+    assert not judge(row(golden), "call:f{x:y}", 3, True, None).right
+
+
+def test_a_demonstration_of_calls_is_what_a_right_answer_does():
+    asked = dataclasses.replace(row(), golden_response=None, golden_calls=[{"name": "f", "arguments": {"x": 1}}])
+    assert judge(asked, '{"name": "f", "parameters": {"x": 1}}', 3, True, None).right
+    assert judge(asked, "Nothing to call.", 3, True, None).right is False
 
 
 def test_the_likelihood_of_a_target_is_the_dense_formula_whatever_is_in_the_batch(student, tokenizer):
@@ -206,6 +231,15 @@ def test_a_baseline_of_other_rows_is_a_usage_error_that_counts_them(earlier):
         baseline.read(earlier(x=True, y=False), {"new_skill": [calls("a", id="a")]})
 
 
+def test_a_baseline_of_reference_texts_has_no_accuracy_to_compare(tmp_path):
+    asked = dataclasses.replace(row(response="yes"), id="x")
+    answers = {"new_skill": [judge(asked, "yes", 1, True, 0.5)]}
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(as_json({}, answers)))
+    changes = baseline.changes(baseline.read(str(path), {"new_skill": [asked]}), answers)
+    assert changes == {} and "NLL and similarity" in baseline.told(changes)
+
+
 @pytest.mark.parametrize("text", ["no json", "[]", '{"scores": {}}', '{"answers": {"new_skill": [{"id": "1"}]}}'])
 def test_a_baseline_without_answers_is_a_usage_error_that_says_what_is_one(tmp_path, text):
     path = tmp_path / "x.json"
@@ -264,6 +298,7 @@ def test_a_served_model_is_asked_greedily_and_judged_without_its_thinking(evalua
     found = json.loads(output.read_text())
     assert (found["model"], found["served"]) == ("glm-4.7", server.url)
     assert (found["scores"]["new_skill"]["accuracy"], found["scores"]["new_skill"]["nll"]) == (1.0, None)
+    assert found["answers"]["new_skill"][0]["similarity"] is None
     assert found["answers"]["new_skill"][0]["text"] == "Action: a\nAction_Input: {}"
 
 
@@ -296,3 +331,81 @@ def test_half_a_character_is_refused_before_a_server_is_asked(evaluate, tmp_path
         assert code == 2 and "field 'prompt[0].content' has half of" in said and not server.requests
         assert evaluate("--served", server.url, "--eval_data_path", data, "--skip_bad_rows", "true")[0] == 0
     assert len(server.chats) == 1
+
+
+NUMBERS = itertools.count()  # a module is imported once in a process
+
+
+@pytest.fixture
+def verifier(tmp_path, monkeypatch):
+    """Writes a module `verdict_N` with a function `score`; returns what `--scorer` takes."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(body, name="score"):
+        module = f"verdict_{next(NUMBERS)}_of_the_user"
+        (tmp_path / f"{module}.py").write_text(f"def {name}(row, answer):\n    {body}\n")
+        return f"{module}:score"
+
+    return write
+
+
+def scored(evaluate, tmp_path, *arguments):
+    with FakeTeacher(lambda body: "Well done.") as server:
+        code, said = evaluate("--served", server.url, "--output_file", tmp_path / "found.json", *arguments)
+    assert code == 0, said
+    return json.loads((tmp_path / "found.json").read_text())["scores"]
+
+
+@pytest.mark.parametrize(
+    ("body", "accuracy"), [("return 'done' in answer", 1.0), ("return 0.4", 0.0), ("return 0.5", 1.0)]
+)
+def test_a_scorer_of_the_user_says_what_is_right(evaluate, verifier, tmp_path, body, accuracy):
+    assert scored(evaluate, tmp_path, "--scorer", verifier(body))["new_skill"]["accuracy"] == accuracy
+
+
+def test_a_scorer_gets_the_row_in_the_data_format(evaluate, verifier, tmp_path):
+    body = "return row['prompt'] == 'q' and row['golden_answer'] == [{'Action': 'a', 'Action_Input': {}}]"
+    assert scored(evaluate, tmp_path, "--scorer", verifier(body))["new_skill"]["accuracy"] == 1.0
+
+
+def test_prior_rows_that_say_what_is_right_keep_their_own_verdict(evaluate, verifier, tmp_path):
+    check = {"kind": "number", "value": 9}
+    rows = [
+        {"id": "x", "prompt": "p", "golden_response": ["9"], "check": check},
+        {"prompt": "p", "golden_response": ["9"]},
+    ]
+    (tmp_path / "prior.json").write_text(json.dumps(rows))
+    found = scored(evaluate, tmp_path, "--scorer", verifier("return 1"), "--prior_data_path", tmp_path / "prior.json")
+    assert (found["prior_skills"]["accuracy"], found["prior_skills"]["judged"]) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        ("checks", "expected module:function"),
+        ("no such:score", "expected module:function"),
+        ("no_such_module:score", "can't import no_such_module: ModuleNotFoundError"),
+        ("json:score", "json has no function score(row, answer)"),
+    ],
+)
+def test_a_scorer_that_is_not_there_is_told_in_a_line_before_anything_else(evaluate, scorer, words):
+    for command in (["eval", "--eval_data_path", "/none"], ["train", "--train_data_path", "/none"], ["check"]):
+        assert main([*command, "--scorer", scorer]) == 2, command
+    code, said = evaluate("--scorer", scorer)
+    assert code == 2 and words in said and len(said.strip().splitlines()) <= 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return row['nothing']", "fails on row 1-"),
+        ("return 'yes'", "returns 'yes' for row 1-"),
+        ("return None", "returns None for row 1-"),
+        ("return 2", "expected True, False, or a number from 0 to 1"),
+        ("return float('nan')", "returns nan"),
+    ],
+)
+def test_a_scorer_that_fails_is_a_usage_error_that_names_the_row(evaluate, verifier, body, words):
+    with FakeTeacher(lambda body: "Well done.") as server:
+        code, said = evaluate("--served", server.url, "--scorer", verifier(body))
+    assert code == 2 and words in said and "Traceback" not in said

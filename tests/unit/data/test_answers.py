@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence, strip_thinking
+from trainer.data.answers import (
+    Action,
+    golden_actions,
+    parse_actions,
+    parse_seed_format,
+    same_inputs,
+    same_sequence,
+    strip_thinking,
+)
 
 JSON = st.recursive(
     st.none()
@@ -22,11 +30,20 @@ LINES = (
     st.text().map(lambda text: text.replace("\n", " ")).filter(lambda line: not line.lstrip(" \t").startswith(MARKS))
 )
 NAMES = st.text().map(lambda text: text.replace("\n", " ").strip())
+PLAIN_NAMES = st.from_regex(r"[A-Za-z_][\w-]*( [a-z]\w*)?", fullmatch=True).filter(
+    lambda name: name.casefold() != "none"
+)
+PLAIN_CALLS = st.lists(st.tuples(PLAIN_NAMES, JSON), max_size=3)
 CALLS = st.lists(st.tuples(NAMES, JSON), max_size=3)
 INPUT_MARKS = st.sampled_from(["Action_Input:", "Action Input:", " Action_Input :\t", "Action_Input: \n"])
 LAYOUTS = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "indent": st.sampled_from([None, 2])})
+MARKS_OF_MODELS = "<tool_call> </tool_call> <function= <parameter= <arg_key> call: to=functions.a [TOOL_CALLS] [ARGS]"
 SNIPPETS = st.sampled_from(
-    ["Action", "_Input", " Input", ":", "Thought:", "\n", "\r", "<think>", "</think>", '{"a"', "}", "["]
+    [
+        *("Action", "_Input", " Input", ":", "Thought:", "\n", "\r", "<think>", "</think>", '{"a"', "{", "}", "[", "]"),
+        *("```", "**", "`", "(", ")", "'", "=", ",", '"name": ', '"arguments": ', "<|python_tag|>", "<|tool_call>"),
+        *MARKS_OF_MODELS.split(),
+    ]
 )
 
 
@@ -35,25 +52,31 @@ def spelt(name, value, mark="Action_Input:", **layout):
 
 
 @given(CALLS, st.none() | LINES, INPUT_MARKS, LAYOUTS)
-def test_actions_written_in_the_answer_format_are_read_back(calls, thought, mark, layout):
+def test_the_format_to_the_letter_is_read_back_whatever_the_names(calls, thought, mark, layout):
     before = "" if thought is None else f"Thought: {thought}\n"
     text = "\n".join(before + spelt(name, value, mark, **layout) for name, value in calls)
-    assert parse_actions(text) == [Action(name, value) for name, value in calls]
+    assert parse_seed_format(text) == [Action(name, value) for name, value in calls]
+
+
+@given(PLAIN_CALLS, INPUT_MARKS, LAYOUTS)
+def test_actions_written_in_the_answer_format_are_read_back(calls, mark, layout):
+    text = "\n".join("Thought: next\n" + spelt(name, value, mark, **layout) for name, value in calls)
+    assert parse_actions(text) == parse_seed_format(text) == [Action(name, value) for name, value in calls]
 
 
 @given(st.lists(LINES), CALLS, st.sampled_from(["Thought:", "Observation:", "\tThought :"]), st.lists(LINES))
 def test_lines_before_the_first_action_and_after_a_last_thought_change_nothing(before, calls, mark, after):
     text = "\n".join([*before, *(spelt(name, value) for name, value in calls), mark, *after])
-    assert parse_actions(text) == [Action(name, value) for name, value in calls]
+    assert parse_seed_format(text) == [Action(name, value) for name, value in calls]
 
 
 @given(NAMES, JSON, LINES.filter(str.strip))
-def test_a_line_right_after_an_input_belongs_to_it(name, value, line):
+def test_to_the_letter_a_line_right_after_an_input_belongs_to_it(name, value, line):
     written = f"{json.dumps(value)}\n{line}"
-    assert parse_actions(f"Action: {name}\nAction_Input: {written}") == [Action(name, written.strip())]
+    assert parse_seed_format(f"Action: {name}\nAction_Input: {written}") == [Action(name, written.strip())]
 
 
-@given(CALLS)
+@given(PLAIN_CALLS)
 def test_golden_answers_are_what_their_own_text_is_read_as(calls):
     golden = golden_actions([{"Action": name, "Action_Input": json.dumps(value)} for name, value in calls])
     found = parse_actions("\n".join(spelt(name, value) for name, value in calls))
@@ -110,6 +133,10 @@ def test_golden_inputs_may_be_objects_or_json_texts():
         ({"x": 1}, {"x": True}, False),
         ({"x": "1"}, {"x": 1}, False),
         ({"x": None}, {}, False),
+        ("", {}, True),
+        (None, "", True),
+        ("None", {}, True),
+        ({}, {"x": 1}, False),
     ],
 )
 def test_inputs_are_compared_as_json_values(one, other, same):

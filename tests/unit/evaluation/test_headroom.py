@@ -1,5 +1,6 @@
 """What accuracies say of each objective, and what `--objective auto` makes of it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -13,8 +14,9 @@ from trainer.data.dataset import drawn, load_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows import Row
 from trainer.errors import UsageError
-from trainer.evaluation.headroom import of_another_row
+from trainer.evaluation.headroom import decided, of_another_row, rights, told_of, with_something_to_show
 from trainer.evaluation.objective import choose_objective, record_choice
+from trainer.evaluation.scores import Answer
 from trainer.evaluation.verdicts import SHOWN, SHOWN_ANOTHER, STUDENT, TEACHER, TEACHER_SHOWN, decide, lift, told
 from trainer.run.directory import RunDirectory
 from trainer.settings.resolve import resolve
@@ -192,6 +194,60 @@ def test_another_row_is_the_next_of_the_same_tools_with_another_demonstration(to
     assert 5 not in of_another_row(rows, range(6), encoder)
 
 
+def answers(nll, similarity=0.5, rows=20):
+    """Answers to rows with nothing but a reference text."""
+    return {
+        n: Answer(str(n), "t", 1, True, None, None, None, False, nll + n / 100, None, {}, similarity)
+        for n in range(rows)
+    }
+
+
+def texts(student, shown, teacher=None):
+    found = {STUDENT: answers(*student), SHOWN: answers(*shown)}
+    return (
+        found
+        if teacher is None
+        else found | {TEACHER: answers(None or 0.0, teacher), TEACHER_SHOWN: answers(0.0, teacher)}
+    )
+
+
+def test_reference_texts_that_the_shown_student_finds_likelier_recommend_sdft_and_the_measure_is_said():
+    found = texts((2.0, 0.3), (0.5, 0.6))
+    assert rights(found) == {}
+    decision = decided(found, None)
+    assert (works(decision)["sdft"], decision.objective) == ("yes", "sdft")
+    assert "+1.50 nats a token" in reason(decision, "sdft") and "not by right answers" in decision.reason
+    text = told_of(found, decision, model="mine", data="mine.json")
+    assert "No row says what is right" in text and "chrF" in text and "NLL" in text and "accuracy  95" not in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_a_served_teacher_that_writes_nearer_to_the_references_than_the_shown_student_comes_before_sdft():
+    assert decided(texts((2.0, 0.3), (0.5, 0.4), 0.9), "token").objective == "served"
+    assert decided(texts((2.0, 0.3), (2.0, 0.3), 0.9), None).objective == "seqkd"
+    assert decided(texts((2.0, 0.3), (0.5, 0.9), 0.9), "token").objective == "sdft"
+
+
+@pytest.mark.parametrize("teacher", [None, 0.3])
+def test_reference_texts_never_say_that_there_is_nothing_to_learn(teacher):
+    decision = decided(texts((2.0, 1.0), (2.5, 0.1), teacher), "token")
+    assert decision.objective is None and decision.is_open and "no" not in works(decision).values()
+    assert "can't tell whether there is anything to learn" in decision.reason and "--scorer" in decision.reason
+
+
+def test_a_single_row_that_says_what_is_right_is_judged_by_that():
+    found = texts((2.0, 0.3), (0.5, 0.6))
+    found = {title: some | {99: dataclasses.replace(some[0], right=False)} for title, some in found.items()}
+    assert {*rights(found)} == {STUDENT, SHOWN} and decided(found, None).reason.startswith("too few rows")
+
+
+def test_rows_without_a_golden_response_are_left_out_and_a_file_of_them_is_a_usage_error(capsys):
+    rows = [row(0, "a", 1), dataclasses.replace(row(1, "a", 1), golden_response=None)]
+    assert with_something_to_show(rows, "mine.json") == [0] and "1 of 2 rows" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"no row of mine\.json has a golden_response.*trainer eval"):
+        with_something_to_show(rows[1:], "mine.json")
+
+
 def auto(*argv):
     return choose_objective(resolve("train", ["--objective", "auto", *map(str, argv)], {}))
 
@@ -241,6 +297,7 @@ def test_headroom_is_measured_without_a_teacher_and_written_with_every_answer(
     assert headroom(tiny_world, student_path, "--output_file", file) == 0
     assert "recommended: --objective sdft; the student can teach itself" in capsys.readouterr().out
     found = json.loads(file.read_text())
+    assert found["measure"] == "accuracy"
     assert (found["recommended"], found["scores"][STUDENT]["accuracy"], found["scores"][SHOWN]["accuracy"]) == (
         "sdft",
         0.0,

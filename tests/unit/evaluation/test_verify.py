@@ -1,6 +1,7 @@
 """Checks of single answers, and the guarded process that runs code."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,80 @@ CASES = [
         ["2", "-2.6", "5-2", "0 - 2"],
     ),
     ({"kind": "number", "value": 7}, ["seven", "Seven days, of course."], ["seven of eight", "17", "m7"]),
+    (
+        {"kind": "number", "value": 36},
+        [
+            *(
+                "36",
+                "36.0",
+                "36.",
+                "$36",
+                "\\$36",
+                "$36$",
+                "$36.00",
+                "36 dollars",
+                "36€",
+                "**36**",
+                "\\boxed{36}",
+                "#### 36",
+            ),
+            *("The answer is 36.", "The answer is **36**. I tried it 3 times.", "thirty-six", "= 36", "72/2", "x = 36"),
+            *(
+                "\\frac{72}{2}",
+                "$\\boxed{\\text{36}}$",
+                "\\boxed{36 \\text{ cm}}",
+                "3.6e1",
+                "3.6 \\times 10^1",
+                "6^2",
+                "36%",
+            ),
+            *(
+                "36 because 40 minus 4 were eaten.",
+                "The answer is 36 (that is 40 - 4).",
+                "#### 36\nDo you have 2 more?",
+            ),
+        ],
+        ["37", "0.36", "360", "The answer is 37.", "3/6", "36/2", "\\boxed{35}", "thirty", "6^3"],
+    ),
+    (
+        {"kind": "number", "value": 2500},
+        ["2,500", "2{,}500", "2\\,500", "2 500", "two thousand five hundred", "2.5 \\times 10^3", "2.5 thousand"],
+        ["2.5", "2,5", "2500000", "twenty-five hundred and one"],
+    ),
+    (
+        {"kind": "number", "value": 0.25},
+        ["1/4", "\\frac{1}{4}", "\\dfrac14", "0.25", ".25", "25%", "25\\%", "25 percent", "¼", "The answer is 1/4."],
+        ["4", "1", "4/1", "25"],
+    ),
+    ({"kind": "number", "value": -5}, ["-5", "−5", "–5", "-$5", "\\boxed{-5}", "minus five"], ["5", "3 - 8 is not 5"]),
+    ({"kind": "number", "value": 1.5}, ["1 1/2", "1½", "1\\frac{1}{2}", "3/2"], ["1/2", "1"]),
+    (
+        {"kind": "maths", "value": "\\frac{\\sqrt{2}}{2}"},
+        ["$\\frac{1}{\\sqrt 2}$", "\\boxed{\\frac{\\sqrt2}{2}}", "The answer is $\\sqrt{2}/2$.", "√2/2"],
+        ["\\sqrt{2}", "0.7", "2", "I can't say."],
+    ),
+    (
+        {"kind": "maths", "value": "x^2+1"},
+        ["$1+x^2$", "x^2 + 1", "\\boxed{x^2+1}", "The answer is x^2 + 1."],
+        ["x^2", "x+1", "1", "9^9^9^9^9"],
+    ),
+    ({"kind": "maths", "value": "(1, 2)"}, ["(1,2)", "The point is $(1, 2)$."], ["(2, 1)", "1"]),
+    (
+        {"kind": "maths", "value": 36},
+        ["$36$", "36 dollars", "\\boxed{36}", "thirty-six", "72/2", "36.0"],
+        ["35", "36/2"],
+    ),
+    ({"kind": "maths", "value": "3/4"}, ["0.75", "\\frac34", "75%", "\\boxed{\\dfrac{3}{4}}"], ["4/3", "3", "75"]),
+    (
+        {"kind": "choice", "value": "B", "choices": ["Rome", "Paris", "Oslo"]},
+        ["B", "(b)", "Paris", "B) Paris", "The answer is Paris.", "Rome is in Italy. So the answer is B."],
+        ["Rome", "A", "The answer is A.", "D", "A. Rome\nB. Paris\nC. Oslo", "A, B or C", "Berlin"],
+    ),
+    (
+        {"kind": "choice", "value": "Oslo", "choices": ["Rome", "Paris", "Oslo"]},
+        ["C", "Oslo", "It is Oslo."],
+        ["B", "Paris", "A city", "A or C"],
+    ),
     (
         PARIS,
         ["paris", "**Paris**.", "The capital of France is Paris.", "Paris is the capital, as you know. Bye!"],
@@ -124,6 +199,52 @@ def test_right_answers_pass_and_wrong_ones_do_not(check, right, wrong):
     require_known(check)
     assert [answer for answer in right if not passes(check, answer)] == []
     assert [answer for answer in wrong if passes(check, answer)] == []
+
+
+SPELLINGS = [
+    *("{L}", "{L}.", "({L})", "[{L}]", "{l}", "{l})", "**{L}**", "`{L}`", '"{L}"', "#### {L}", "\\boxed{{{L}}}"),
+    *("The answer is {L}.", "Answer: {L}", "answer: {l}", "ANSWER: {L}", "Ans: {L}", "<answer>{L}</answer>"),
+    *("{L}. some text", "{L}) some text", "{L}: some text", "{L} - some text", "**{L}. some text**", "{L}\n\nIt fits."),
+    *(
+        "The answer is **{L}**.",
+        "The correct answer is ({L}) text.",
+        "$\\boxed{{\\text{{{L}}}}}$",
+        "The answer is:\n\n{L}",
+    ),
+    *("{L} because only there it fits.", "{L} is the correct answer.", "Option {L} is correct.", "I choose {L}."),
+    *("I'd go with {L}", "It's {L}.", "It must be {L}.", "Not {O}. The answer is {L}.", "The answer is option {L}."),
+    "Let me see. {O} can't be.\nSo the answer is {L}.",
+]
+
+
+@pytest.mark.parametrize("letter", "ABCDI")
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_letter_counts_whichever_it_is(spelling, letter):
+    other = "B" if letter == "A" else "A"
+    answer = spelling.format(L=letter, l=letter.lower(), O=other)
+    assert passes({"kind": "choice", "value": letter}, answer)
+    assert not passes({"kind": "choice", "value": other}, answer)
+    by_text = {"kind": "text", "accept": [letter], "reject": [c for c in "ABCDI" if c != letter]}
+    assert passes(by_text, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "A cat sat there.",
+        "I think so.",
+        "The answer is a city.",
+        "A or B",
+        "The answer is a mammal because of its hair.",
+    ],
+)
+def test_an_article_in_running_prose_is_no_letter(answer):
+    assert not passes({"kind": "choice", "value": "A"}, answer) and not passes({"kind": "choice", "value": "I"}, answer)
+
+
+def test_maths_is_also_read_where_no_signals_can_be_had():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(passes, {"kind": "maths", "value": "x^2+1"}, "$1+x^2$").result()
 
 
 def test_every_kind_is_tried():

@@ -117,6 +117,18 @@ def test_one_changed_row_of_forty_is_no_change_that_the_rows_can_show(tmp_path):
     assert change(only(folder), "prior_skills").verdict == "no row changed"
 
 
+def test_rows_of_reference_texts_have_no_level_and_the_verdict_tells_their_similarity(tmp_path):
+    folder = make_run(tmp_path / "run")
+    for moment, near in (("before", 0.25), ("after", 0.5)):
+        content = json.loads((folder / f"scores_{moment}.json").read_text())
+        content["scores"]["new_skill"] |= {"accuracy": None, "similarity": near, "judged": 0}
+        content["answers"]["new_skill"] = [a | {"right": None} for a in content["answers"]["new_skill"]]
+        (folder / f"scores_{moment}.json").write_text(json.dumps(content))
+    found = change(only(folder), "new_skill")
+    assert (found.before, found.after, found.rows, found.difference) == (None, None, 0, None)
+    assert found.verdict == "no accuracy, only reference texts: similarity 25.0% → 50.0%"
+
+
 def test_scores_without_answers_have_levels_and_no_interval_of_the_change(tmp_path):
     found = change(only(make_run(tmp_path / "run", answers=False)), "new_skill")
     assert found.after.interval == wilson(0.75, 40) and found.interval is None

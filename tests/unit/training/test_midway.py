@@ -27,6 +27,14 @@ def test_the_best_checkpoint_has_the_best_new_skill_of_those_that_forgot_no_more
     assert best_step(found, {"new_skill": 0.0, "prior_skills": 1.0}, max_forgetting=0.0) == 10
 
 
+def test_similarity_stands_for_an_accuracy_that_there_is_not():
+    records = [
+        {"step": step, "eval/new_skill/similarity": new, "eval/prior_skills/similarity": prior}
+        for step, new, prior in ((1, 0.4, 0.9), (2, 0.6, 0.88), (3, 0.8, 0.5))
+    ]
+    assert best_step(records, {"prior_skills/similarity": 0.9}, 0.05) == 2
+
+
 def test_there_is_no_best_checkpoint_where_each_forgot_more():
     assert best_step([scored(10, 0.9, 0.5)], {"prior_skills": 1.0}, max_forgetting=0.05) is None
     assert best_step([], {"prior_skills": 1.0}, max_forgetting=0.05) is None

@@ -1,0 +1,61 @@
+"""Possible answers as BFCL writes them, as a `golden_answer` of ours.
+
+BFCL (Berkeley Function-Calling Leaderboard) lists the values that each parameter may have:
+`[{"get_weather": {"city": ["Oslo", "Oslo, Norway"], "unit": ["celsius", ""]}}]`, where `""` says that the parameter
+may be left out. We keep that under `accepts` and give one right input beside it:
+`{"Action": "get_weather", "Action_Input": {"city": "Oslo", "unit": "celsius"}, "accepts": {…}}`. Calls of a kind
+that is parallel come in any order; they have `"any_order": true`.
+"""
+
+from typing import Any
+
+from trainer.data.accepted import LEFT_OUT
+from trainer.data.rows import BadRow
+
+EXPECTED = 'expected [{"function": {"parameter": [accepted value, …]}}], with "" for a parameter that may be left out'
+
+
+def bfcl_answer(possible: Any, *, any_order: bool | None = None) -> list[dict[str, Any]]:
+    """The `golden_answer` of BFCL's possible answer (`ground_truth`).
+
+    Args:
+        possible: A call an item, each an object with the function's name alone.
+        any_order: Whether the calls may come in any order; None: where there are several, for those kinds of BFCL that
+            have possible answers of several calls are all parallel.
+
+    Raises:
+        BadRow: it has another form.
+    """
+    if not isinstance(possible, list):
+        raise BadRow(f"a possible answer is {possible!r:.60}, {EXPECTED}.")
+    parallel = len(possible) > 1 if any_order is None else any_order
+    return [_call(item, parallel) for item in possible]
+
+
+def is_possible_answer(value: Any) -> bool:
+    """Whether `bfcl_answer` takes it, and there is at least one call in it."""
+    return isinstance(value, list) and bool(value) and all(map(_is_call, value))
+
+
+def _is_call(item: Any) -> bool:
+    if not isinstance(item, dict) or len(item) != 1:
+        return False
+    (values,) = item.values()
+    return isinstance(values, dict) and all(isinstance(each, list) and each for each in values.values())
+
+
+def _call(item: Any, parallel: bool) -> dict[str, Any]:
+    if not _is_call(item):
+        raise BadRow(f"a possible answer has {item!r:.60}, {EXPECTED}.")
+    ((name, accepts),) = item.items()
+    example = {key: _example(values[0]) for key, values in accepts.items() if values[0] != LEFT_OUT}
+    action: dict[str, Any] = {"Action": name, "Action_Input": example, "accepts": accepts}
+    return action | {"any_order": True} if parallel else action
+
+
+def _example(value: Any) -> Any:
+    """An accepted object has lists of accepted values itself."""
+    if isinstance(value, dict):
+        inner = {key: each[0] if isinstance(each, list) and each else each for key, each in value.items()}
+        return {key: _example(each) for key, each in inner.items() if each != LEFT_OUT}
+    return [_example(each) for each in value] if isinstance(value, list) else value
