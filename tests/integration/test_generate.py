@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs
+from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs
 from trainer.data.dataset import load_rows
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = ROOT / "data/tiny_world/train_data.json"

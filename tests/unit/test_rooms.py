@@ -18,6 +18,8 @@ ROOMS = [  # from top to bottom
     "teachers.tokens",
     "models",
     "data",
+    "data.actions",
+    "data.rows",
     "run",
     "settings",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from trainer.data.dataset import Reading, load_eval_files, load_rows
 from trainer.data.privileged import require_shown
 from trainer.data.refusals import kept
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.evaluation import baseline, suite
 from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table

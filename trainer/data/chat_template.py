@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data.rows import BadRow, Message, Tool
+from trainer.data.rows.row import BadRow, Message, Tool
 
 REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)  # templates are programs of their own
 USER = {"role": "user", "content": "zqxquestion"}

@@ -2,7 +2,7 @@
 
 Our own format is `{"prompt": str | messages, "golden_response": [str, …]}`, optionally with `"golden_answer"`
 (`[{"Action": str, "Action_Input": str | object}]`), `"check"`, `"tools"`, `"privileged_context"`, `"id"` and further
-keys, which are carried through. Others are told by their columns, see `trainer.data.formats`.
+keys, which are carried through. Others are told by their columns, see `trainer.data.rows.formats`.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from trainer.data.columns import chosen_format, suggestion
-from trainer.data.formats import Format
-from trainer.data.own_format import parse_row, require_whole
 from trainer.data.privileged import read_context
-from trainer.data.records import Records, read_records
-from trainer.data.rows import BadRow, Row, Tool
-from trainer.data.tools import as_openai, tools_in
+from trainer.data.rows.columns import chosen_format, suggestion
+from trainer.data.rows.formats import Format
+from trainer.data.rows.own_format import parse_row, require_whole
+from trainer.data.rows.records import Records, read_records
+from trainer.data.rows.row import BadRow, Row, Tool
+from trainer.data.rows.tools import as_openai, tools_in
 from trainer.errors import UsageError
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def load_rows(
     reading: Reading | None = None,
     say: Callable[[str], None] = print,
 ) -> Rows:
-    """The rows of `path`, whatever they are kept in; see `trainer.data.places.places`. Says what was taken for what.
+    """The rows of `path`, whatever they are kept in; see `data.rows.places`. Says what was taken for what.
 
     Args:
         needs_golden: Whether a row without a golden response is bad.

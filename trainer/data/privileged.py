@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.data.rows import BadRow, Message, Row
+from trainer.data.rows.row import BadRow, Message, Row
 from trainer.errors import UsageError
 
 

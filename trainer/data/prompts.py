@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from trainer.data.chat_template import ChatTemplate
 from trainer.data.privileged import check_template, require_shown, shown_messages, shown_text
 from trainer.data.refusals import kept
-from trainer.data.rows import BadRow, Message, Row, Tool, as_message
+from trainer.data.rows.row import BadRow, Message, Row, Tool, as_message
 from trainer.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from trainer.data.dataset import Rows
-from trainer.data.rows import BadRow, Row
+from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
 
 SHOWN_REASONS = 5

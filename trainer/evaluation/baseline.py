@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.evaluation.outcome import Right, change, in_points, known
 from trainer.evaluation.scores import Answer

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from trainer.data.spoken_values import STRICT_JSON
+from trainer.data.actions.spoken_values import STRICT_JSON
 from trainer.evaluation.phrases import sentences
 
 Check = dict[str, Any]

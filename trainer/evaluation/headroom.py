@@ -24,7 +24,7 @@ import torch
 
 from trainer.data.dataset import Reading, drawn, load_eval_rows
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.evaluation import text_verdicts
 from trainer.evaluation.judge import Judge

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.data.answers import strip_thinking
+from trainer.data.actions.answers import strip_thinking
 from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import Stopped
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 
 RIGHT_FROM = 0.5

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.rows import BadRow, Row
+from trainer.data.actions.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.similarity import MEASURE, similarity

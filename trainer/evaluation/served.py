@@ -1,7 +1,7 @@
 """A served model answers rows, and its answers are judged as those of a local one are."""
 
 from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
-from trainer.data.rows import Message, Row
+from trainer.data.rows.row import Message, Row
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.rows import BadRow
+from trainer.data.rows.row import BadRow
 from trainer.evaluation import choices, constraints, phrases
 from trainer.evaluation.code import runs_right
 from trainer.evaluation.maths import maths

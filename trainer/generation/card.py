@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.generation.checks import content_of
 from trainer.generation.factory import Factory
 

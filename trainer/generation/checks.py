@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.data.answers import parse_seed_format
-from trainer.data.rows import Message
+from trainer.data.actions.answers import parse_seed_format
+from trainer.data.rows.row import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
 from trainer.generation.tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
-from trainer.data.rows import Message, Row
-from trainer.data.values import unfit_value
+from trainer.data.actions.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
+from trainer.data.rows.row import Message, Row
+from trainer.data.rows.values import unfit_value
 from trainer.errors import TeacherError
 from trainer.generation.checks import Answered, broken, content_of
 from trainer.generation.duplicates import Duplicates

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.generation.card import card, report
 from trainer.generation.factory import Factory

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from trainer.data.tools import rebuilt
+from trainer.data.rows.tools import rebuilt
 from trainer.generation.schemas import (
     BadTool,
     Schema,

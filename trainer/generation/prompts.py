@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.data.dataset import Reading, load_rows
-from trainer.data.rows import BadRow, Message, Row
+from trainer.data.rows.row import BadRow, Message, Row
 from trainer.errors import UsageError
 from trainer.generation.checks import content_of
 from trainer.generation.duplicates import without_shared_parts

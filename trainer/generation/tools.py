@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from referencing import Registry
 
-from trainer.data.answers import Action
-from trainer.data.rows import BadRow
-from trainer.data.tools import described, tools_in
+from trainer.data.actions.answers import Action
+from trainer.data.rows.row import BadRow
+from trainer.data.rows.tools import described, tools_in
 from trainer.errors import UsageError
 from trainer.generation.openapi import Described, operations
 from trainer.generation.schemas import (
@@ -58,7 +58,7 @@ class Tool:
 def load_tools(path: str, *, kept_back: bool = False) -> list[Tool]:
     """The tools of a JSON or YAML file, in its order.
 
-    The file holds tools in any spelling that `trainer.data.tools` knows (as a list, JSON lines, one alone, or within
+    The file holds tools in any spelling that `data.rows.tools` knows (as a list, JSON lines, one alone, or within
     an answer to MCP's tools/list), or an OpenAPI 3 document, of which every operation becomes a tool:
 
     - Its name is the `operationId`, else METHOD_path with runs of other characters than letters and digits as `_`.

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from trainer.data.dataset import Reading, load_eval_rows
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 
 Record = dict[str, Any]

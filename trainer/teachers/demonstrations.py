@@ -16,9 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
-from trainer.data.rows import BadRow, Message, Row
+from trainer.data.rows.row import BadRow, Message, Row
 from trainer.errors import TeacherError
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress

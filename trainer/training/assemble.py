@@ -13,7 +13,7 @@ from transformers.integrations import TensorBoardCallback
 
 from trainer.data.privileged import plain_golden, shown_text
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, report_cuts
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.models.student import end_as_turns_do, end_token_ids
 from trainer.run.directory import RunDirectory

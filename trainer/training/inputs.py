@@ -10,9 +10,9 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
-from trainer.data.digests import data_digests, model_digests
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.digests import data_digests, model_digests
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
 from trainer.settings.options import TOOLUSE_EVAL_DATA, Train

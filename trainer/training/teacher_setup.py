@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import TeacherError, UsageError
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import Train

@@ -23,9 +23,9 @@ from safetensors.torch import load_file
 from serving import vllm
 from trajectories import Trajectory
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.dataset import load_rows
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.models.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
 from trainer.settings.options import Eval
 

@@ -14,7 +14,7 @@ from fake_teacher import FakeTeacher, Fault, error
 from trainer.__main__ import main
 from trainer.data.dataset import load_rows
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import Stopped, UsageError
 from trainer.evaluation import baseline
 from trainer.evaluation.judge import Judge, decode_greedily, target_nll

@@ -18,9 +18,9 @@ from fake_teacher import FakeTeacher, Fault, echo, error
 from tenacity import wait_none
 
 from trainer.commands.generate import run
-from trainer.data.answers import Action, golden_actions, parse_actions
+from trainer.data.actions.answers import Action, golden_actions, parse_actions
 from trainer.data.dataset import load_rows
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import Stopped, TeacherError, UsageError
 from trainer.generation.factory import parse_grade
 from trainer.generation.files import write_rows

@@ -10,7 +10,7 @@ import trl
 
 from trainer.data.chat_template import ChatTemplate
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import BadRow, Row
+from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.dataset import load_eval_rows, load_rows
-from trainer.data.own_format import parse_row
-from trainer.data.rows import Row
+from trainer.data.rows.own_format import parse_row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 
 RECORDS = [

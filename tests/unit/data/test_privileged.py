@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trainer.data.dataset import Reading, load_rows
 from trainer.data.privileged import plain_golden, read_context, require_shown, shown_messages, shown_text
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import BadRow, Row
+from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trainer.data.privileged import check_template, with_demonstration
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 

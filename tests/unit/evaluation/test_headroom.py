@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trainer.commands.check import run as check
 from trainer.data.dataset import drawn, load_rows
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.evaluation.headroom import decided, of_another_row, rights, told_of, with_something_to_show
 from trainer.evaluation.objective import choose_objective, record_choice

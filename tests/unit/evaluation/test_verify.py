@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.rows import BadRow
+from trainer.data.rows.row import BadRow
 from trainer.evaluation import code
 from trainer.evaluation.code import runs_right, source_of
 from trainer.evaluation.verify import KINDS, passes, require_known

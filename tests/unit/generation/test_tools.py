@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from trainer.data.answers import Action, golden_actions
-from trainer.data.rows import BadRow
+from trainer.data.actions.answers import Action, golden_actions
+from trainer.data.rows.row import BadRow
 from trainer.errors import UsageError
 from trainer.generation.schemas import FORMATS
 from trainer.generation.tool_documentation import documentation

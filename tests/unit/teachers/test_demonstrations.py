@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import wait_none
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import TeacherError, UsageError
 from trainer.run.progress import Progress
 from trainer.settings.options import Train

@@ -16,7 +16,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.models.utils import _ForwardRedirection, unwrap_model_for_generation
 
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import TrainerError, UsageError
 from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory

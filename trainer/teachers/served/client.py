@@ -16,9 +16,9 @@ from typing import Any, Self, TypeVar
 import msgspec
 from tqdm import tqdm
 
-from trainer.data.answers import strip_thinking
-from trainer.data.rows import Message, Tool
-from trainer.data.spoken_values import STRICT_JSON
+from trainer.data.actions.answers import strip_thinking
+from trainer.data.actions.spoken_values import STRICT_JSON
+from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served.address import is_http_url
 from trainer.teachers.served.failures import Failure, RequestRefused

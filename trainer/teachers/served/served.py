@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trainer.data.privileged import shown_messages
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import TeacherError
 from trainer.teachers.served import sanity
 from trainer.teachers.served.background import Background

@@ -10,7 +10,7 @@ import pytest
 from fake_teacher import FakeTeacher, Fault, scattered
 from tenacity import wait_none
 
-from trainer.data.rows import Row
+from trainer.data.rows.row import Row
 from trainer.errors import TeacherError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 from trainer.teachers.served import retries as retries_module

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.rows import BadRow
-from trainer.data.values import jsonable, unfit_value
+from trainer.data.rows.row import BadRow
+from trainer.data.rows.values import jsonable, unfit_value
 
 
 @pytest.mark.parametrize(

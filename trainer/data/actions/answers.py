@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data import accepted
-from trainer.data.call_shapes import Call, calls_of_text, calls_within
-from trainer.data.labelled_actions import first_label, read_labelled, read_seed_format
-from trainer.data.native_calls import UNTYPED, read_native
-from trainer.data.rows import Tool
-from trainer.data.spoken_values import decode_input, read_input, strict_json
+from trainer.data.actions import accepted
+from trainer.data.actions.call_shapes import Call, calls_of_text, calls_within
+from trainer.data.actions.labelled_actions import first_label, read_labelled, read_seed_format
+from trainer.data.actions.native_calls import UNTYPED, read_native
+from trainer.data.actions.spoken_values import decode_input, read_input, strict_json
+from trainer.data.rows.row import Tool
 
 THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 NOTHING = ("", "none", "null", "n/a", "{}")
@@ -29,7 +29,7 @@ class Action:
     Attributes:
         name: What is called.
         input: What it is given, decoded where it is JSON, else the stripped text.
-        accepts: Of a golden action: the values that each parameter may have, see `trainer.data.bfcl`; None: `input`.
+        accepts: Of a golden action: the values that each parameter may have, see `data.rows.bfcl`; None: `input`.
         any_order: Of a golden action: whether it may come before or after the others.
         untyped: Whether the texts in `input` may stand for other values, as in XML without the tool's schema.
     """

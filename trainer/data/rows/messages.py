@@ -7,7 +7,7 @@ absent beside tool calls.
 import json
 from typing import Any
 
-from trainer.data.rows import BadRow, Message
+from trainer.data.rows.row import BadRow, Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 OTHER_ROLES = {  # of ShareGPT and its kin

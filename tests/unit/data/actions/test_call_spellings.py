@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.actions.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
 
 PROPERTIES = {"place": {"type": "string"}, "nights": {"type": "integer"}}
 TOOLS = [

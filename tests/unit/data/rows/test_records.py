@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data import json_values as json_values_module
-from trainer.data.json_values import NotJson, json_values
-from trainer.data.records import read_records
+from trainer.data.rows import json_values as json_values_module
+from trainer.data.rows.json_values import NotJson, json_values
+from trainer.data.rows.records import read_records
 from trainer.errors import UsageError
 
 ROWS = [

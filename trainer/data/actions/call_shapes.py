@@ -5,8 +5,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.rows import Tool
-from trainer.data.spoken_values import NO_VALUE, leading_value, literal, parse_python, read_input, strict_json, unfenced
+from trainer.data.actions.spoken_values import (
+    NO_VALUE,
+    leading_value,
+    literal,
+    parse_python,
+    read_input,
+    strict_json,
+    unfenced,
+)
+from trainer.data.rows.row import Tool
 
 Call = tuple[str, Any]  # the name of what is called, and its input
 

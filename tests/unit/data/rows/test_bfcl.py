@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from trainer.data.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.bfcl import bfcl_answer, is_possible_answer
+from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.dataset import parse_row
-from trainer.data.rows import BadRow
+from trainer.data.rows.bfcl import bfcl_answer, is_possible_answer
+from trainer.data.rows.row import BadRow
 
 AREA = [{"triangle.area": {"base": [10], "height": [5, 5.0], "unit": ["square units", "units", ""]}}]
 

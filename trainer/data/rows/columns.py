@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.formats import GOLDENS, PROMPTS, Format, Record, format_of
-from trainer.data.messages import shown
-from trainer.data.rows import BadRow
+from trainer.data.rows.formats import GOLDENS, PROMPTS, Format, Record, format_of
+from trainer.data.rows.messages import shown
+from trainer.data.rows.row import BadRow
 from trainer.errors import UsageError
 
 FIELDS = ("id", "prompt", "golden_response", "golden_answer", "check", "tools", "privileged_context", "messages")

@@ -23,10 +23,10 @@ import pyarrow.parquet
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.logging import disable_progress_bar
 
-from trainer.data.json_values import NotJson, Value
-from trainer.data.places import Place, places
-from trainer.data.table_values import as_json
-from trainer.data.texts import NotRows, text_records
+from trainer.data.rows.json_values import NotJson, Value
+from trainer.data.rows.places import Place, places
+from trainer.data.rows.table_values import as_json
+from trainer.data.rows.texts import NotRows, text_records
 from trainer.errors import UsageError
 
 KEPT_AS = 1  # counts up when kept records change their form
@@ -90,7 +90,7 @@ class Records(Sequence[Any]):
 
 
 def read_records(spec: str) -> Records:
-    """The records at a path, or of a dataset of the hub; see `trainer.data.places.places`.
+    """The records at a path, or of a dataset of the hub; see `trainer.data.rows.places.places`.
 
     Raises:
         UsageError: nothing is there, or what is there can't be read or holds no record.

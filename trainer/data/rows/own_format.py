@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.messages import calls_of, conversation, require_asking, shown
-from trainer.data.rows import BadRow, Message, Row, Tool
-from trainer.data.tools import as_openai, tools_in
-from trainer.data.values import jsonable, unfit_value
+from trainer.data.rows.messages import calls_of, conversation, require_asking, shown
+from trainer.data.rows.row import BadRow, Message, Row, Tool
+from trainer.data.rows.tools import as_openai, tools_in
+from trainer.data.rows.values import jsonable, unfit_value
 
 FINAL_ANSWER = re.compile(r"^####[ \t]*(\S.*?)[ \t]*\Z", re.MULTILINE)  # as GSM8K ends its solutions
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.rows import BadRow
-from trainer.data.tools import as_openai, tools_in
+from trainer.data.rows.row import BadRow
+from trainer.data.rows.tools import as_openai, tools_in
 
 SCHEMA = {
     "type": "object",

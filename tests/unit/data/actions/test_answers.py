@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.answers import (
+from trainer.data.actions.answers import (
     Action,
     golden_actions,
     parse_actions,

@@ -9,9 +9,9 @@ that is parallel come in any order; they have `"any_order": true`.
 
 from typing import Any
 
-from trainer.data.accepted import LEFT_OUT
-from trainer.data.rows import BadRow
+from trainer.data.rows.row import BadRow
 
+LEFT_OUT = ""  # in a list of accepted values: the parameter may be missing
 EXPECTED = 'expected [{"function": {"parameter": [accepted value, …]}}], with "" for a parameter that may be left out'
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.bfcl import bfcl_answer
-from trainer.data.messages import ASKING, conversation, shown
-from trainer.data.rows import BadRow, Message
+from trainer.data.rows.bfcl import bfcl_answer
+from trainer.data.rows.messages import ASKING, conversation, shown
+from trainer.data.rows.row import BadRow, Message
 
 Record = dict[str, Any]
 OURS = frozenset({"golden_response", "golden_answer", "check", "privileged_context"})

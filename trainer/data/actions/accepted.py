@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from trainer.data.spoken_values import strict_json
+from trainer.data.actions.spoken_values import strict_json
+from trainer.data.rows.bfcl import LEFT_OUT
 
-LEFT_OUT = ""  # in a list of accepted values: the parameter may be missing
 IGNORED = re.compile(r"[\s,./\-_*^'\"]")
 
 

@@ -1,0 +1,1 @@
+"""Rows: what one is, and how any container of any common format becomes them."""
