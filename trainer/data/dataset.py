@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -22,14 +23,16 @@ from trainer.data.privileged import read_context
 from trainer.data.rows.columns import chosen_format, suggestion
 from trainer.data.rows.formats import Format
 from trainer.data.rows.own_format import parse_row, require_whole
-from trainer.data.rows.records import Records, read_records
+from trainer.data.rows.records import Records, keep_array, kept_array, read_records
 from trainer.data.rows.row import BadRow, Row, Tool
 from trainer.data.rows.tools import as_openai, tools_in
 from trainer.errors import UsageError
+from trainer.run.shares import in_shares
 
 T = TypeVar("T")
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
 MOST_REASONS = 5
+CHECKED_AS = 1  # counts up when other rows are good
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,14 @@ class Rows(Sequence[Row]):
         found = rows_of_record(self.records[record], record + 1, self.form, self.reading)
         return next(row for number, row in enumerate(found) if number == turn)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides what the rows are."""
+        decides = [self.records.digests, self.form.name, self.form.meaning, dataclasses.asdict(self.reading)]
+        digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode())
+        digest.update(self.places.tobytes())
+        return digest.hexdigest()
+
     def only(self, numbers: Sequence[int]) -> "Rows":
         """Some of the rows, in this order."""
         return Rows(self.records, self.form, self.reading, self.places[np.asarray(numbers, np.int64)])
@@ -116,13 +127,13 @@ def load_rows(
     records = read_records(path)
     form = chosen_format(path, records, reading.columns, reading.turns == "each")
     places, reasons = _checked(path, records, form, reading, needs_golden)
-    if places:
+    if len(places):
         say(told(path, len(records), len(places), form))
     if reasons:
         say(_dropped(path, reasons, len(records)))
-    if not places:
+    if not len(places):
         raise UsageError(f"{path} has no {'good ' if reasons else ''}rows; expected at least one.")
-    return Rows(records, form, reading, np.array(places, np.int64))
+    return Rows(records, form, reading, places)
 
 
 def load_tools(path: str) -> tuple[Tool, ...]:
@@ -154,26 +165,45 @@ def told(path: str, records: int, rows: int, form: Format) -> str:
 
 def _checked(
     path: str, records: Records, form: Format, reading: Reading, needs_golden: bool
-) -> tuple[list[tuple[int, int]], dict[int, str]]:
-    """The place of each good row, and of bad records what is wrong with them."""
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The place of each good row, int64 [R, 2], and of bad records by number what is wrong with them."""
+    decides = [CHECKED_AS, records.digests, form.name, form.meaning, dataclasses.asdict(reading), needs_golden]
+    key = json.dumps(decides, sort_keys=True, default=str)
+    if (known := kept_array(key)) is not None:
+        return known, {}
+    shares = in_shares(len(records), partial(_check_share, records, form, reading, needs_golden), "reading")
+    reasons = {number: reason for _, some in shares for number, reason in some.items()}
+    if reasons and not reading.skip_bad_rows:
+        first = min(reasons)
+        hint = _hint(reasons[first], records, first, form)
+        raise UsageError(f"{path}, row {first + 1}: {reasons[first]}{hint}")
+    places = np.concatenate([some for some, _ in shares])
+    if not reasons and len(shares) > 1:
+        keep_array(key, places)
+    return places, reasons
+
+
+def _check_share(
+    records: Records, form: Format, reading: Reading, needs_golden: bool, start: int, end: int
+) -> tuple[np.ndarray, dict[int, str]]:
     places, reasons = [], {}
-    for number in range(len(records)):
+    for number in range(start, end):
         try:
             rows = list(rows_of_record(records[number], number + 1, form, reading))
             for row in rows:
                 require_whole(row, needs_golden=needs_golden)
         except BadRow as error:
+            reasons[number] = str(error)
             if not reading.skip_bad_rows:
-                raise UsageError(f"{path}, row {number + 1}: {error}{_hint(error, records, number, form)}") from None
-            reasons[number + 1] = str(error)
+                break
         else:
             places += [(number, turn) for turn in range(len(rows))]
-    return places, reasons
+    return np.array(places, np.int64).reshape(-1, 2), reasons
 
 
-def _hint(error: BadRow, records: Records, number: int, form: Format) -> str:
+def _hint(error: str, records: Records, number: int, form: Format) -> str:
     others = [name for name in records[number] if name != "prompt"] if isinstance(records[number], dict) else []
-    if form.name == "ours" and "'golden_response' is missing" in str(error) and others:
+    if form.name == "ours" and "'golden_response' is missing" in error and others:
         return f" If a column holds it, name it: {suggestion(['prompt', *others])}. Or pass --skip_bad_rows."
     return " Mend the row, or pass --skip_bad_rows."
 
@@ -181,7 +211,7 @@ def _hint(error: BadRow, records: Records, number: int, form: Format) -> str:
 def _dropped(path: str, reasons: dict[int, str], records: int) -> str:
     """How many records were dropped, and why: reasons that differ in what was found count as one."""
     kinds = Counter(re.sub(r" is \S.*?, expected", " is wrong, expected", reason) for reason in reasons.values())
-    first = ", ".join(map(str, list(reasons)[:5])) + (", …" if len(reasons) > 5 else "")
+    first = ", ".join(str(number + 1) for number in list(reasons)[:5]) + (", …" if len(reasons) > 5 else "")
     lines = [f"  {count:>6}  {reason}" for reason, count in kinds.most_common(MOST_REASONS)]
     return "\n".join([f"{path}: dropped {len(reasons)} bad of {records} rows (rows {first})", *lines])
 

@@ -3,12 +3,15 @@
 Text prompts are rendered with the chat template of the model that reads them.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import transformers
 from transformers import PreTrainedTokenizerBase
 
 from trainer.data.chat_template import ChatTemplate
@@ -16,6 +19,8 @@ from trainer.data.privileged import check_template, require_shown, shown_message
 from trainer.data.refusals import kept
 from trainer.data.rows.row import BadRow, Message, Row, Tool, as_message
 from trainer.errors import UsageError
+
+KEPT = 4096  # encoded prompts
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,26 @@ class DemonstratedPrompts:
         return self._encoded[number]
 
 
+class ShownPrompts:
+    """As `DemonstratedPrompts`, where each row's own context or golden response is shown; few are kept at a time."""
+
+    def __init__(self, encoder: "PromptEncoder", rows: Sequence[Row]):
+        self.encoder = encoder
+        self.rows = rows
+        self.cuts = 0
+        self.ids = lru_cache(KEPT)(self._encode)
+
+    def request(self, number: int) -> Future[bool]:
+        """An answer that is there."""
+        future: Future[bool] = Future()
+        future.set_result(True)
+        return future
+
+    def _encode(self, number: int) -> list[int]:
+        row = self.rows[number]
+        return self.encoder.demonstration_prompt(row, self.encoder.shown_text(row) or "").ids
+
+
 class PromptEncoder:
     """Renders and tokenizes prompts for one model.
 
@@ -106,6 +131,7 @@ class PromptEncoder:
         self.show_context = show_context
         self.enable_thinking = enable_thinking
         self.embeddings = embeddings
+        self._marks_of: dict[tuple[str, ...], str] = {}
         has_template = tokenizer.chat_template is not None
         self.chat_template = ChatTemplate(tokenizer, enable_thinking=enable_thinking) if has_template else None
 
@@ -158,11 +184,24 @@ class PromptEncoder:
                 return Prompt(ids, keep < len(token_ids))
             keep -= len(ids) - self.context_room
         bare = len(self.render(self.shown(row, ""), row.tools))
-        raise UsageError(f"row {row.id}: {self._no_room(bare)}")
+        raise UsageError(f"row {row.id}: {self.no_room(bare)}")
 
     def shown(self, row: Row, text: str) -> list[Message]:
         """The messages that show the row's prompt together with `text`."""
         return shown_messages(row.prompt, text, self.template, self.show_context)
+
+    def marks_when_shown(self, row: Row) -> str:
+        """More than what is written around question and demonstration when the row is shown with one.
+
+        Raises:
+            BadRow: the template refuses a conversation of this kind.
+        """
+        roles = tuple(message["role"] for message in row.prompt)
+        if roles not in self._marks_of:
+            probe = [{**message, "content": "?"} if message["role"] == "user" else message for message in row.prompt]
+            shown = shown_messages(probe, "?", self.template, self.show_context)
+            self._marks_of[roles] = self.text(shown, row.tools)
+        return self._marks_of[roles]
 
     def require(
         self,
@@ -208,14 +247,26 @@ class PromptEncoder:
     def _require_room(self, row: Row) -> None:
         bare = len(self._token_ids(self.text(self.shown(row, ""), row.tools)))
         if bare >= self.context_room:
-            raise BadRow(self._no_room(bare))
+            raise BadRow(self.no_room(bare))
 
-    def _no_room(self, bare: int) -> str:
+    def no_room(self, bare: int) -> str:
+        """What is wrong with a row whose prompt has so many tokens before any demonstration."""
         return (
             f"its prompt in the demonstration template has {bare} tokens before any demonstration; "
             f"the model's context leaves room for {self.context_room}. Shorten the prompt, lower "
             "--max_completion_length, or use a model with a longer context."
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides how rows are encoded."""
+        backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
+        decides = [
+            backend.to_str() if backend else repr(self.tokenizer.get_vocab()), self.tokenizer.chat_template,
+            self.tokenizer.eos_token_id, self.max_prompt_length, self.context_room, self.max_completion_length,
+            self.template, self.show_context, self.enable_thinking, self.embeddings, transformers.__version__,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 
     def golden_text(self, row: Row) -> str | None:
         """The row's demonstration as this model would write it, without the end of its turn; None where it has none.
@@ -242,11 +293,14 @@ class PromptEncoder:
 
     def target(self, text: str) -> Prompt:
         """A response as training target: its tokens and the end of turn, cut at the end where too long."""
-        limit = self.max_completion_length
-        ids = self._token_ids(self._opened(text)) + self._end_behind(text)
-        return Prompt(ids[:limit], len(ids) > limit)
+        return self.ended(text, self._token_ids(self.opened(text)))
 
-    def _opened(self, text: str) -> str:
+    def ended(self, text: str, ids: list[int]) -> Prompt:
+        """The tokens of a response's text as a target."""
+        limit, whole = self.max_completion_length, ids + self._end_behind(text)
+        return Prompt(whole[:limit], len(whole) > limit)
+
+    def opened(self, text: str) -> str:
         """A text behind what the template writes before one; calls have their own."""
         return text if self.chat_template is None or self._is_whole(text) else self.chat_template.opening + text
 
@@ -265,10 +319,11 @@ class PromptEncoder:
         encoded: Any = self.tokenizer(text, add_special_tokens=add_special_tokens)
         ids = encoded["input_ids"]
         if self.embeddings is not None and ids and max(ids) >= self.embeddings:
-            raise UsageError(self._without_embedding(ids))
+            raise UsageError(self.without_embedding(ids))
         return ids
 
-    def _without_embedding(self, ids: list[int]) -> str:
+    def without_embedding(self, ids: list[int]) -> str:
+        """What is wrong with tokens of which the model lacks one."""
         token = next(token for token in ids if token >= (self.embeddings or 0))
         name = self.tokenizer.convert_ids_to_tokens(token)
         return (

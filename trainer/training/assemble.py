@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from trainer.data.privileged import plain_golden, shown_text
-from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, report_cuts
+from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, ShownPrompts, report_cuts
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.models.student import end_as_turns_do, end_token_ids
@@ -93,12 +93,11 @@ class Assembly:
         if self.settings.objective not in DISTILLING:
             return self._supervised(student)
         line = self.resources.enter_context(open_line(client_for(self.settings))) if self.teacher is not None else None
-        request = self._demonstrations(line)
         if self.settings.objective == "served":
             assert line is not None
-            trainer = self._served(student, line, request)
+            trainer = self._served(student, line, self._demonstrations(line))
         else:
-            trainer = self._self_distillation(student, request)
+            trainer = self._self_distillation(student, line)
         if line is not None and self.feed is not None:
             line.background.submit(self.feed.follow(order_of_rows(trainer)))
         return trainer
@@ -116,15 +115,11 @@ class Assembly:
     def _texts(self) -> list[str | None]:
         """Each training row's demonstration; None where there is none."""
         if self.settings.demonstrations == "golden":
-            return [self._golden(row) for row in self.inputs.train_rows]
+            return [shown_text(row, self._write) for row in self.inputs.train_rows]
         rows, settings = self.inputs.train_rows, self.settings
         with self.stage("demonstrations"):
             self.written = write_demonstrations(rows, settings, self._journal, write=self._write)
         return self.written.texts
-
-    def _golden(self, row: Row) -> str | None:
-        """What is learnt of a row; or what whoever teaches is shown, a context before a golden response."""
-        return self._write(row) if self.settings.objective == "sft" else shown_text(row, self._write)
 
     def _open_feed(self, client: TeacherClient) -> AbstractContextManager[DemonstrationFeed]:
         return open_feed(client, self.inputs.train_rows, self.settings, self._journal, self._write)
@@ -140,22 +135,35 @@ class Assembly:
 
     def _supervised(self, student: PreTrainedModel) -> SupervisedTrainer:
         """The trainer of `sft` and `seqkd` over rows that have a target."""
+        if self.settings.objective == "sft":
+            return self._make(SupervisedTrainer, student, self.inputs.encoded.supervised())
         pairs = zip(self.inputs.train_rows, self._texts(), strict=True)
         targets = [(row, text) for row, text in pairs if text is not None]
         return self._make(SupervisedTrainer, student, supervised_rows(self.inputs.encoder, targets))
 
-    def _self_distillation(self, student: PreTrainedModel, request: Request) -> SelfDistillationTrainer:
+    def _self_distillation(self, student: PreTrainedModel, line: Line | None) -> SelfDistillationTrainer:
         """The trainer of `sdft`."""
-        encoder, rows = self.inputs.encoder, self.inputs.train_rows
-        contexts, numbers = DemonstratedPrompts(encoder, rows, request), list(range(len(rows)))
-        if self.feed is None:
-            found = [contexts.ids(number) for number in numbers]
-            cut = "demonstrations lost their end to --max_completion_length or the context"
-            report_cuts(cut, contexts.cuts, len(rows))
-            if self.settings.rollouts == "teacher":  # it can't answer a prompt that it was not shown
-                numbers = [number for number in numbers if found[number] is not None]
-        dataset = student_rows(encoder, rows, numbers)
+        dataset = self.inputs.encoded.prompts()
+        contexts = self._contexts(line)
+        if self.settings.rollouts == "teacher" and isinstance(contexts, DemonstratedPrompts):
+            # It can't answer a prompt that it was not shown.
+            dataset = dataset.select([n for n in range(len(dataset)) if contexts.ids(n) is not None])
         return self._make(SelfDistillationTrainer, student, dataset, contexts=contexts, **self._distilling(student))
+
+    def _contexts(self, line: Line | None) -> DemonstratedPrompts | ShownPrompts:
+        """What the teacher of `sdft` reads."""
+        if self.settings.demonstrations == "golden":
+            self.inputs.encoded.report_shown()
+            return ShownPrompts(self.inputs.encoder, self.inputs.train_rows)
+        encoder, rows = self.inputs.encoder, self.inputs.train_rows
+        contexts = DemonstratedPrompts(encoder, rows, self._demonstrations(line))
+        if self.feed is None:
+            for number in range(len(rows)):
+                contexts.ids(number)
+            report_cuts(
+                "demonstrations lost their end to --max_completion_length or the context", contexts.cuts, len(rows)
+            )
+        return contexts
 
     def _served(self, student: PreTrainedModel, line: Line, request: Request) -> ServedDistillationTrainer:
         """The trainer of `served`."""
@@ -169,7 +177,7 @@ class Assembly:
         return self._make(
             ServedDistillationTrainer,
             student,
-            student_rows(encoder, rows, range(len(rows))),
+            self.inputs.encoded.prompts(),
             teacher=teacher,
             credit=settings.byte_credit,
             clip=settings.advantage_clip,
@@ -216,13 +224,6 @@ class Assembly:
         """The most tokens that the rollouts of a step on one device may have together, prompts included."""
         longest = self.settings.max_prompt_length + self.settings.max_completion_length
         return self.inputs.arguments.per_device_train_batch_size * longest
-
-
-def student_rows(encoder: PromptEncoder, rows: Sequence[Row], numbers: Sequence[int]) -> Dataset:
-    """Rows for objectives with rollouts: the prompt as the student reads it, and the number of its row."""
-    prompts = [encoder.student_prompt(rows[number]) for number in numbers]
-    report_cuts("prompts lost their beginning to --max_prompt_length", sum(p.was_cut for p in prompts), len(prompts))
-    return Dataset.from_dict({"prompt": [prompt.ids for prompt in prompts], "row": list(numbers)})
 
 
 def order_of_rows(trainer: DistillationTrainer) -> list[int]:

@@ -10,6 +10,7 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
+from trainer.data.encoding import Encoded, encode
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.digests import data_digests, model_digests
 from trainer.data.rows.row import Row
@@ -26,12 +27,14 @@ class Inputs:
     """All that a run reads from this machine, checked before anything expensive.
 
     Attributes:
+        encoded: The training rows as the student reads them, and their teacher where that is known.
         eval_rows: "new_skill" and "prior_skills", each where a file was given.
         files: SHA-256 of the data files and of the model's, by path.
         limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
     """
 
     train_rows: Sequence[Row]
+    encoded: Encoded
     eval_rows: dict[str, list[Row]]
     encoder: PromptEncoder
     arguments: SDFTConfig | SFTConfig
@@ -97,18 +100,26 @@ def read_inputs(resolved: Resolved) -> Inputs:
     learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
     train_rows = load_rows(settings.train_data_path or "", needs_golden=learns_golden, reading=Reading.of(settings))
     encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
-    train_rows = encoder.require(
+    train_rows, encoded = encode(
         train_rows,
-        settings.train_data_path,
+        encoder,
+        settings.train_data_path or "",
+        other=what_else_is_read(settings),
+        needs_shown=settings.objective == "sdft" and settings.demonstrations == "golden",
         skip_bad_rows=settings.skip_bad_rows,
-        shows=settings.objective == "sdft",
-        shows_own=settings.objective == "sdft" and settings.demonstrations == "golden",
     )
     warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
     eval_rows, files = read_eval_rows(settings, encoder), digests_of(settings)
-    return Inputs(train_rows, eval_rows, encoder, arguments, microbatch_limit(resolved), files)
+    return Inputs(train_rows, encoded, eval_rows, encoder, arguments, microbatch_limit(resolved), files)
+
+
+def what_else_is_read(settings: Train) -> str:
+    """What is encoded of a row beside its prompt before anything is trained, see `trainer.data.encoding.encode`."""
+    if settings.objective == "sdft":
+        return "shown" if settings.demonstrations == "golden" else "room"
+    return "target" if settings.objective == "sft" else "nothing"
 
 
 def digests_of(settings: Train) -> dict[str, str]:

@@ -22,6 +22,7 @@ from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.models.utils import _ForwardRedirection
 from trl.trainer.utils import RepeatSampler, pad
 
+from trainer.data.encoding import longest
 from trainer.errors import UsageError
 from trainer.losses.divergence import TokenStatistics
 from trainer.models.hidden_states import check_head, predicting_states
@@ -141,7 +142,7 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         return self.args.temperature
 
     def _make_sampler(self, engine: str) -> Sampler:
-        return Sampler(self, engine, max(map(len, self.train_dataset["prompt"])))  # pyright: ignore
+        return Sampler(self, engine, longest(self.train_dataset, "prompt"))  # pyright: ignore
 
     def _begin_step(self, rows: list[int]) -> None:
         """Hook: the rows that the student is about to answer."""

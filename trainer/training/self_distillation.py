@@ -13,7 +13,7 @@ from accelerate.utils import is_peft_model
 from torch import Tensor
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.data.prompts import DemonstratedPrompts
+from trainer.data.prompts import DemonstratedPrompts, ShownPrompts
 from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
 from trainer.models.hidden_states import head_of
 from trainer.teachers.ema import EmaTeacher
@@ -29,7 +29,7 @@ class SelfDistillationTrainer(DistillationTrainer):
         contexts: What the teacher reads. The rollouts of a row that has no demonstration teach nothing.
     """
 
-    def __init__(self, *args: Any, contexts: DemonstratedPrompts, **kwargs: Any):
+    def __init__(self, *args: Any, contexts: DemonstratedPrompts | ShownPrompts, **kwargs: Any):
         self.ema: EmaTeacher | None = None
         self.contexts = contexts
         super().__init__(*args, **kwargs)

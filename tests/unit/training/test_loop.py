@@ -15,6 +15,7 @@ from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.models.utils import _ForwardRedirection, unwrap_model_for_generation
 
+from trainer.data.encoding import encode
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder
 from trainer.data.rows.row import Row
 from trainer.errors import TrainerError, UsageError
@@ -22,7 +23,7 @@ from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 from trainer.teachers.demonstrations import answered
-from trainer.training.assemble import student_rows, supervised_rows
+from trainer.training.assemble import supervised_rows
 from trainer.training.callbacks import StopOnSignal
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.self_distillation import SelfDistillationTrainer
@@ -75,7 +76,7 @@ def ours(path, folder, callbacks=(), peft=None, limit=PAIRS, normalization="sequ
     changes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | changes
     return SelfDistillationTrainer(
         model=model, args=config(folder, **changes),
-        train_dataset=student_rows(encoder(tokenizer), ONLY_ROWS, list(range(len(ROWS)))),
+        train_dataset=encode(ONLY_ROWS, encoder(tokenizer), "rows")[1].prompts(),
         processing_class=tokenizer, run_directory=RunDirectory(folder), peft_config=peft, callbacks=list(callbacks),
         limit=limit, normalization=normalization, engine=engine,
         contexts=DemonstratedPrompts(encoder(tokenizer), ONLY_ROWS, answered([text for _, text in ROWS])),

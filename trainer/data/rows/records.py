@@ -18,6 +18,7 @@ from typing import Any
 
 import datasets
 import datasets.config
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 from datasets.exceptions import DatasetGenerationError
@@ -151,16 +152,39 @@ def kept_table(key: str, write: Callable[[str], None]) -> datasets.Dataset:
 
     Where the cache takes no file it is written for this process alone.
     """
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "self_distillation"
-    target = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
+    target = _kept_file(key, ".arrow")
     try:
         if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(target, write)
     except PermissionError:
         target = Path(tempfile.mkdtemp()) / target.name
         _write_whole(target, write)
     return datasets.Dataset.from_file(str(target))
+
+
+def kept_array(key: str) -> np.ndarray | None:
+    """The array that was kept under this key in the datasets cache; None where none is."""
+    file = _kept_file(key, ".npy")
+    return np.load(file, mmap_mode="r") if file.exists() else None
+
+
+def keep_array(key: str, array: np.ndarray) -> None:
+    """Keep an array in the datasets cache, where it takes files."""
+
+    def write(path: str) -> None:
+        with open(path, "wb") as file:
+            np.save(file, array)
+
+    try:
+        _write_whole(_kept_file(key, ".npy"), write)
+    except OSError:
+        return  # it is found again
+
+
+def _kept_file(key: str, suffix: str) -> Path:
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "self_distillation"
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{suffix}"
 
 
 def _write_whole(target: Path, write: Callable[[str], None]) -> None:
