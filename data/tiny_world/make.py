@@ -18,6 +18,7 @@ from world import NEW_NAMES, NEW_TOOLS, PRIOR_SKILLS, Exercise, Names, Tool, ask
 
 SEED = 20260119
 TRAIN_ROWS_PER_TOOL, EVAL_ROWS_PER_TOOL, PRIOR_ROWS_PER_SKILL = 100, 16, 40
+CONTEXT_TOOL, CONTEXT_EVAL_ROWS = NEW_TOOLS[0], 128
 STUDENT_STEPS, TEACHER_STEPS, OTHER_TEACHER_STEPS = 1300, 300, 1600
 TOKENIZER_EPISODES = 4000
 
@@ -90,10 +91,36 @@ def prior_data() -> list[dict]:
     return prior_rows(Names(random.Random(SEED + 2)), PRIOR_ROWS_PER_SKILL, set())
 
 
+def context() -> str:
+    """A call of one new tool, which the student is shown beside prompts that it may answer as it likes."""
+    return ask_tool(Names(random.Random(SEED + 7), reserved_names()), CONTEXT_TOOL, "new_tool").bare
+
+
+def context_prompts() -> list[dict]:
+    """The training prompts that take this tool, and nothing of their answers."""
+    rows = [row for row in train_data() if row["golden_answer"][0]["Action"] == CONTEXT_TOOL.name]
+    return [{"id": row["id"], "prompt": row["prompt"]} for row in rows]
+
+
+def context_eval_data() -> list[dict]:
+    """Questions that take it, about entities that occur in no training prompt."""
+    names = Names(random.Random(SEED + 8), reserved_names() | entities_of(train_data()))
+    return new_tool_rows(names, CONTEXT_EVAL_ROWS, (CONTEXT_TOOL,))
+
+
 def write_data(out: Path) -> None:
     for name, rows in (("train", train_data()), ("eval", eval_data()), ("prior", prior_data())):
-        (out / f"{name}_data.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-        print(f"{name}_data.json: {len(rows)} rows")
+        write_rows(out / f"{name}_data.json", rows)
+    folder = out / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "context.txt").write_text(context() + "\n")
+    write_rows(folder / "prompts.json", context_prompts())
+    write_rows(folder / "eval_data.json", context_eval_data())
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    print(f"{path.name}: {len(rows)} rows")
 
 
 def save_model(model: Qwen3ForCausalLM, folder: Path) -> None:

@@ -10,21 +10,24 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from running import ENVIRONMENT, PRELOADED, SERVED, WORLD, Training, train
+from running import ENVIRONMENT, PRELOADED, SERVED, WORLD, Training, healthy, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def serve() -> Callable[[int, Path], AbstractContextManager[subprocess.Popen[str]]]:
-    """Lets scripts/serve_teacher serve data/tiny_world/teacher as glm-4.7 on a port (0: a free one), with a log file.
+def serve() -> Callable[..., AbstractContextManager[subprocess.Popen[str]]]:
+    """Lets scripts/serve_teacher serve a model as glm-4.7 on a port (0: a free one), with a log file.
 
-    It prints `ready URL` when vLLM is healthy. TEACHER_PYTHON names the interpreter to start that with.
+    It prints `ready URL` when vLLM is healthy. TEACHER_PYTHON names the interpreter to start that with; further
+    arguments are vLLM's.
     """
 
     @contextmanager
-    def serving(port: int, log: Path) -> Iterator[subprocess.Popen[str]]:
-        command = [sys.executable, ROOT / "scripts/serve_teacher", "--model", WORLD / "teacher", "--port", str(port)]
+    def serving(
+        port: int, log: Path, *for_vllm: str, model: Path = WORLD / "teacher"
+    ) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, ROOT / "scripts/serve_teacher", "--model", model, "--port", str(port), *for_vllm]
         command += ["--log", log, "--python", os.environ.get("TEACHER_PYTHON", ROOT / ".venv-teacher/bin/python")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
@@ -46,10 +49,7 @@ def teacher_url(serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         return
     log = tmp_path_factory.mktemp("teacher") / "vllm.log"
     with serve(0, log) as server:
-        word, _, url = server.stdout.readline().strip().partition(" ")
-        if word != "ready":
-            pytest.fail(f"the teacher did not become healthy; its log is {log}", pytrace=False)
-        yield url
+        yield healthy(server, log)
 
 
 @pytest.fixture(scope="session")

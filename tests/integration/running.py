@@ -1,12 +1,18 @@
-"""`train` in a process of its own that starts within a second: a fork of one that has imported everything."""
+"""`train` in a process of its own that starts within a second: a fork of one that has imported everything.
+
+And the start of a server.
+"""
 
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+import pytest
 
 WORLD = Path(__file__).resolve().parents[2] / "data" / "tiny_world"
 SERVED = [
@@ -90,3 +96,12 @@ def train(arguments: list[str], log: Path) -> None:
     torch.set_num_threads(1)
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore
     sys.exit(main(["train", *arguments]))
+
+
+def healthy(server: subprocess.Popen[str], log: Path) -> str:
+    """The base URL of a server, once it is healthy."""
+    assert server.stdout is not None
+    word, _, url = server.stdout.readline().strip().partition(" ")
+    if word != "ready":
+        pytest.fail(f"the teacher did not become healthy; its log is {log}", pytrace=False)
+    return url

@@ -107,6 +107,8 @@ def decides(
 ) -> dict[str, Any]:
     """Everything that an answer of the teacher's depends on; not the numbers of rows, so that they can be raised."""
     given_rows = None if isinstance(prompts, Commissions) else [draft.row.to_json() for draft in prompts]
+    # Answers that are in a journal since before tools were sent were given without them.
+    sends_tools = not isinstance(prompts, Commissions) and any(draft.row.tools for draft in prompts)
     return {
         "recipe": _digest({**dataclasses.asdict(recipe), "name": None, "description": None, "tools": None}),
         "tools": _digest([dataclasses.asdict(tool) for tool in tools]),
@@ -116,6 +118,7 @@ def decides(
         "max_tokens": settings.max_tokens or recipe.max_tokens,
         "temperature": recipe.temperature if settings.temperature is None else settings.temperature,
         "enable_thinking": settings.enable_thinking,
+        **({"sends_tools": True} if sends_tools else {}),
     }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from trainer.data.privileged import plain_golden
 from trainer.data.rows.row import Row
 from trainer.generation.checks import content_of
 from trainer.generation.factory import Factory
@@ -91,7 +92,7 @@ def _table(header: tuple[str, str], rows: Any) -> str:
 
 
 def _example(row: Row) -> str:
-    return f"**{row.id}**\n\n{_fenced(content_of(row.prompt[-1]))}\n\n{_fenced(row.golden_response or '')}"
+    return f"**{row.id}**\n\n{_fenced(content_of(row.prompt[-1]))}\n\n{_fenced(plain_golden(row) or '')}"
 
 
 def _fenced(text: str) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.data.actions.answers import parse_seed_format
+from trainer.data.actions.answers import Action, parse_actions, parse_seed_format
 from trainer.data.rows.row import Message
+from trainer.data.rows.row import Tool as SentTool
+from trainer.data.rows.values import unfit_value
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
 from trainer.generation.tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule
@@ -31,6 +33,7 @@ class Answered:
         language: ISO 639-1 code of the language that the answer should have, see `require_known_language`; None: that
             of the prompt.
         tools: Those that the prompt offers.
+        sent: Those that went with the request, for the teacher's own template to show; None: the prompt documents them.
     """
 
     prompt: list[Message]
@@ -38,6 +41,7 @@ class Answered:
     answer: ChatAnswer
     language: str | None = None
     tools: Sequence[Tool] = ()
+    sent: Sequence[SentTool] | None = None
 
     @cached_property
     def asked(self) -> str:
@@ -56,8 +60,18 @@ class Answered:
         return CODE.sub(" ", self.answer.text) if "`" in self.answer.text else self.answer.text
 
     @cached_property
+    def actions(self) -> list[Action]:
+        """The calls that the server has read; else those in the text, which keeps to the format that it was shown.
+
+        A model that was sent tools writes calls in a way of its own, where the server reads none.
+        """
+        if self.answer.tool_calls:
+            return [Action(call["name"], call["arguments"]) for call in self.answer.tool_calls]
+        return parse_actions(self.answer.text, self.sent) if self.sent else parse_seed_format(self.answer.text)
+
+    @cached_property
     def broken_tool_rule(self) -> str | None:
-        return broken_rule(parse_seed_format(self.answer.text), self.tools) if self.tools else None
+        return broken_rule(self.actions, self.tools) if self.tools else None
 
 
 def content_of(message: Message) -> str:
@@ -77,7 +91,9 @@ def truncated(found: Answered) -> bool:
 
 
 def empty(found: Answered) -> bool:
-    """There is nothing to read: no visible character, an ellipsis, or an empty code block."""
+    """There is nothing to read: no call, and no visible character, an ellipsis, or an empty code block."""
+    if found.answer.tool_calls:
+        return False
     text = found.answer.text
     return not any(mark.isprintable() and not mark.isspace() for mark in text) or NOTHING.fullmatch(text) is not None
 
@@ -296,6 +312,12 @@ def unknown_tool(found: Answered) -> bool:
 def bad_arguments(found: Answered) -> bool:
     """The answer calls a tool with arguments that its schema does not allow."""
     return found.broken_tool_rule == "bad_arguments"
+
+
+def unwritable_call(found: Answered) -> bool:
+    """The server has read a call that no row can hold: its arguments are no JSON object, or have half a character."""
+    calls = found.answer.tool_calls
+    return any(not isinstance(call["arguments"], dict) or unfit_value(call) is not None for call in calls)
 
 
 # ---- all of them

@@ -16,14 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.actions.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
-from trainer.data.rows.row import Message, Row
+from trainer.data.actions.answers import golden_actions, same_inputs, same_sequence
+from trainer.data.privileged import plain_golden
+from trainer.data.rows.row import Message, Row, Tool
 from trainer.data.rows.values import unfit_value
 from trainer.errors import TeacherError
-from trainer.generation.checks import Answered, broken, content_of
+from trainer.generation.checks import Answered, broken, content_of, unwritable_call
 from trainer.generation.duplicates import Duplicates
 from trainer.generation.prompts import Commission, Commissions, Draft, place_of_request
 from trainer.generation.recipe import Recipe
+from trainer.generation.tools import BAD_ARGUMENTS
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
 from trainer.settings.options import Generate
@@ -257,14 +259,15 @@ class Factory:
         shown, place_asked = [*draft.row.prompt], place_of_request(draft.row.prompt)
         request = shown[place_asked]
         shown[place_asked] = {**request, "content": self.recipe.answer.format(prompt=content_of(request))}
-        answer = await self._ask(f"{number}/answer/{place}", shown, self.max_tokens, self.temperature)
+        key, tools = f"{number}/answer/{place}", draft.row.tools
+        answer = await self._ask(key, shown, self.max_tokens, self.temperature, tools=tools)
         if answer is None:
             return _rejected(draft, "refused")
-        found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools)
-        rule = broken(found, self.recipe.checks) or contradiction(draft.row, answer)
+        found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools, tools)
+        rule = broken(found, self.recipe.checks) or broken_without_a_recipe(draft.row, found)
         if rule is not None:
-            return _rejected(draft, rule, answer.text)
-        good = answered(draft, answer.text.strip())
+            return _rejected(draft, rule, answer.with_calls)
+        good = answered(draft, found)
         return Candidate(draft.row, draft.words, None, good=good, asked=draft.asked)
 
     # ---- grades
@@ -272,7 +275,7 @@ class Factory:
     async def _graded(self, number: int, draft: Draft, candidate: Candidate, place: int) -> tuple[int, Candidate]:
         """A good candidate with the teacher's grade; rejected below the floor."""
         assert candidate.good is not None
-        text = candidate.good.golden_response or ""
+        text = plain_golden(candidate.good) or ""
         request = content_of(draft.row.prompt[place_of_request(draft.row.prompt)])
         asked = self.recipe.grading.format(prompt=request, answer=text)
         messages: list[Message] = [{"role": "user", "content": asked}]
@@ -296,7 +299,14 @@ class Factory:
         return self.recipe.temperature if self.settings.temperature is None else self.settings.temperature
 
     async def _ask(
-        self, key: str, messages: list[Message], max_tokens: int, temperature: float, *, thinks: bool = True
+        self,
+        key: str,
+        messages: list[Message],
+        max_tokens: int,
+        temperature: float,
+        *,
+        tools: list[Tool] | None = None,
+        thinks: bool = True,
     ) -> ChatAnswer | None:
         """The answer to a request, out of the journal or into it; None where the server refuses it.
 
@@ -316,6 +326,7 @@ class Factory:
         try:
             answer = await self.client.chat(
                 messages,
+                tools,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=row_seed(self.settings.seed, int(number), stage),
@@ -350,16 +361,18 @@ def _rejected(draft: Draft, rule: str, answer: str | None = None) -> Candidate:
     return Candidate(draft.row, draft.words, rule, answer, asked=draft.asked)
 
 
-def answered(draft: Draft, text: str) -> Row:
-    """The row with its demonstration; where it offers tools, with the calls in it.
+def answered(draft: Draft, found: Answered) -> Row:
+    """The row with its demonstration; where it offers tools, with the actions that it takes.
 
     An answer without calls to a row that brought its own tools is one in words, and no statement that none is right.
     """
-    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in parse_seed_format(text)]
-    in_words = not calls and draft.row.tools is not None
-    if not draft.tools or draft.row.golden_answer is not None or in_words:
-        return dataclasses.replace(draft.row, golden_response=text)
-    return dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
+    text, calls = found.answer.text.strip(), found.answer.tool_calls
+    row = dataclasses.replace(draft.row, golden_response=(text or None) if calls else text, golden_calls=calls or None)
+    in_words = not found.actions and draft.row.tools is not None
+    if not draft.tools or row.golden_answer is not None or in_words:
+        return row
+    actions = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in found.actions]
+    return dataclasses.replace(row, golden_answer=actions)
 
 
 def _writable(value: Any) -> Any:
@@ -367,12 +380,23 @@ def _writable(value: Any) -> Any:
     return value if unfit_value(value) is None else json.dumps(value)
 
 
-def contradiction(row: Row, answer: ChatAnswer) -> str | None:
-    """The rule that an answer breaks which takes other actions than the row's `golden_answer`."""
+def broken_without_a_recipe(row: Row, found: Answered) -> str | None:
+    """The rule that an answer breaks, whatever the recipe checks.
+
+    Returns:
+        `bad_arguments`: a call that no row can hold; `contradiction`: other actions than the row's `golden_answer`.
+    """
+    if unwritable_call(found):
+        return BAD_ARGUMENTS
+    return "contradiction" if contradicts(row, found) else None
+
+
+def contradicts(row: Row, found: Answered) -> bool:
+    """Whether an answer takes other actions than the row's `golden_answer`."""
     if row.golden_answer is None:
-        return None
-    found, golden = parse_seed_format(answer.text), golden_actions(row.golden_answer)
-    return None if same_sequence(found, golden) and same_inputs(found, golden) else "contradiction"
+        return False
+    golden = golden_actions(row.golden_answer)
+    return not (same_sequence(found.actions, golden) and same_inputs(found.actions, golden))
 
 
 def parse_grade(text: str) -> int | None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_student_and_teacher_share_one_tokenizer():
 @pytest.mark.parametrize("name", DATA_FILES)
 def test_the_data_functions_rebuild_the_shipped_rows_exactly(maker, name):
     assert getattr(maker, name)() == rows_of(name)
+
+
+def test_the_data_functions_rebuild_the_shipped_context_and_its_prompts_exactly(maker):
+    assert maker.context() + "\n" == (FOLDER / "context" / "context.txt").read_text(encoding="utf-8")
+    assert maker.context_prompts() == rows_of("context/prompts")
+    assert maker.context_eval_data() == rows_of("context/eval_data")
+
+
+def test_the_context_says_how_to_answer_and_neither_its_prompts_nor_it_know_what_is_asked_afterwards():
+    prompts, held_out = rows_of("context/prompts"), rows_of("context/eval_data")
+    assert (len(prompts), len(held_out)) == (100, 128) and {"id", "prompt"} == {key for row in prompts for key in row}
+    texts = " ".join([(FOLDER / "context" / "context.txt").read_text(encoding="utf-8"), *(r["prompt"] for r in prompts)])
+    words = set(re.findall(r"\w+", texts))
+    assert {call["Action"] for row in held_out for call in row["golden_answer"]} == {"tamiko"} <= words
+    assert not entities_of(held_out) & words
 
 
 def test_evaluation_entities_never_occur_in_the_training_prompts():
