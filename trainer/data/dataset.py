@@ -20,7 +20,7 @@ import numpy as np
 
 from trainer.data.privileged import read_context
 from trainer.data.rows.columns import chosen_format, suggestion
-from trainer.data.rows.formats import Format
+from trainer.data.rows.formats import Format, require_text_alone, with_system
 from trainer.data.rows.own_format import parse_row, require_whole
 from trainer.data.rows.records import Records, read_records
 from trainer.data.rows.row import BadRow, Row, Tool
@@ -195,8 +195,9 @@ def rows_of_record(record: Any, number: int, form: Format, reading: Reading) -> 
     if not isinstance(record, dict):
         raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
     given = {key: value for key, value in record.items() if value is not None}
+    require_text_alone(given)
     for ours in form.records(given):
-        row = parse_row(ours, number, tools=reading.tools)
+        row = parse_row(with_system(ours), number, tools=reading.tools)
         if row.privileged_context is None and reading.context is not None:
             row = dataclasses.replace(row, privileged_context=reading.context)
         yield row

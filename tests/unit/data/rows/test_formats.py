@@ -61,7 +61,7 @@ def user(text: str) -> list[dict]:
         ),
         (
             {"question": "q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
-            "multiple choice", user("q?\n1. x\n2. y\nAnswer with one letter."), "2",
+            "multiple choice", user("q?\nA. x\nB. y\nAnswer with one letter."), "B",
         ),
     ],
 )  # fmt: skip
