@@ -54,7 +54,8 @@ def format_of(columns: Sequence[str], every_turn: bool) -> list[Format]:
     """
     has = set(columns)
     if {"question", "function"} <= has:
-        return [Format("BFCL", "prompt = question, tools = function", _bfcl)]
+        golden = ", golden answer = ground_truth" if "ground_truth" in has else ""
+        return [Format("BFCL", f"prompt = question, tools = function{golden}", lambda r: _bfcl(r, bool(golden)))]
     if {"Instructions", "Golden_Answers"} <= has or {"Instances", "NLDocumentation"} <= has:
         return [Format("ToolAlpaca", "a row for each instruction of an API", _tool_alpaca)]
     if {"query", "answers", "tools"} <= has:
@@ -76,7 +77,7 @@ def format_of(columns: Sequence[str], every_turn: bool) -> list[Format]:
         return [Format("multiple choice", "prompt = question + choices, check = the letter", multiple_choice)]
     if "turns" in has and "prompt" not in has:
         return [Format("FastChat's questions", "prompt = the first of turns", _fastchat)]
-    spoken = [name for name in CONVERSATIONS if name in has]
+    spoken = [name for name in CONVERSATIONS if name in has and not {name, "summary"} <= has]
     if has & OURS and "prompt" in has:
         return [Format("ours", _meaning_of_ours(columns), _ours)]
     found = [_conversations(name, every_turn) for name in spoken] + _pairs(has)
@@ -318,7 +319,8 @@ def _verl(record: Record) -> Iterator[Record]:
 # ---- calls
 
 
-def _bfcl(record: Record) -> Iterator[Record]:
+def _bfcl(record: Record, has_answers: bool) -> Iterator[Record]:
+    """A question for which no function is of use has no possible answer: right is to call none."""
     rest = dict(record)
     question, functions = _take(rest, "question"), _take(rest, "function")
     turns = question if isinstance(question, list) and question and isinstance(question[0], list) else [question]
@@ -326,8 +328,10 @@ def _bfcl(record: Record) -> Iterator[Record]:
         raise BadRow(f"field 'question' has {len(turns)} turns, and their answers are not told; expected one turn.")
     prompt = turns[0] if isinstance(turns[0], list) else [{"role": "user", "content": turns[0]}]
     tools = functions if isinstance(functions, list) else [functions]
-    if "ground_truth" in rest:
-        rest["golden_answer"] = bfcl_answer(rest.pop("ground_truth"))
+    if str(rest.get("id")).startswith(("irrelevance", "live_irrelevance")):
+        rest["golden_answer"] = []
+    elif has_answers:
+        rest["golden_answer"] = bfcl_answer(_take(rest, "ground_truth"))
     yield rest | {"prompt": prompt, "tools": tools}
 
 
