@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from trainer.data.actions.answers import parse_seed_format
+from trainer.data.actions.answers import Action, parse_actions, parse_seed_format
 from trainer.data.rows.row import Message
 from trainer.errors import UsageError
 from trainer.generation.language import slips_into_another
@@ -31,6 +32,7 @@ class Answered:
         language: ISO 639-1 code of the language that the answer should have, see `require_known_language`; None: that
             of the prompt.
         tools: Those that the prompt offers.
+        sent: The same in OpenAI's spelling, where the teacher was sent them as tools; None: they stand in the prompt.
     """
 
     prompt: list[Message]
@@ -38,6 +40,14 @@ class Answered:
     answer: ChatAnswer
     language: str | None = None
     tools: Sequence[Tool] = ()
+    sent: Sequence[dict[str, Any]] | None = None
+
+    @cached_property
+    def actions(self) -> list[Action]:
+        """The calls in the answer; in any spelling where the prompt doesn't ask for one."""
+        if self.sent is None:
+            return parse_seed_format(self.answer.text)
+        return parse_actions(self.answer.with_calls, [*self.sent])
 
     @cached_property
     def asked(self) -> str:
@@ -57,7 +67,7 @@ class Answered:
 
     @cached_property
     def broken_tool_rule(self) -> str | None:
-        return broken_rule(parse_seed_format(self.answer.text), self.tools) if self.tools else None
+        return broken_rule(self.actions, self.tools) if self.tools else None
 
 
 def content_of(message: Message) -> str:
@@ -77,8 +87,8 @@ def truncated(found: Answered) -> bool:
 
 
 def empty(found: Answered) -> bool:
-    """There is nothing to read: no visible character, an ellipsis, or an empty code block."""
-    text = found.answer.text
+    """There is nothing to read: no call, no visible character, an ellipsis, or an empty code block."""
+    text = found.answer.with_calls
     return not any(mark.isprintable() and not mark.isspace() for mark in text) or NOTHING.fullmatch(text) is not None
 
 

@@ -16,14 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.actions.answers import golden_actions, parse_seed_format, same_inputs, same_sequence
+from trainer.data.actions.answers import Action, golden_actions, same_inputs, same_sequence
+from trainer.data.privileged import plain_golden
 from trainer.data.rows.row import Message, Row
+from trainer.data.rows.row import Tool as ToolSpelling
 from trainer.data.rows.values import unfit_value
 from trainer.errors import TeacherError
 from trainer.generation.checks import Answered, broken, content_of
 from trainer.generation.duplicates import Duplicates
 from trainer.generation.prompts import Commission, Commissions, Draft, place_of_request
 from trainer.generation.recipe import Recipe
+from trainer.generation.tools import BAD_ARGUMENTS
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
 from trainer.settings.options import Generate
@@ -257,14 +260,15 @@ class Factory:
         shown, place_asked = [*draft.row.prompt], place_of_request(draft.row.prompt)
         request = shown[place_asked]
         shown[place_asked] = {**request, "content": self.recipe.answer.format(prompt=content_of(request))}
-        answer = await self._ask(f"{number}/answer/{place}", shown, self.max_tokens, self.temperature)
+        sent = draft.row.tools
+        answer = await self._ask(f"{number}/answer/{place}", shown, self.max_tokens, self.temperature, tools=sent)
         if answer is None:
             return _rejected(draft, "refused")
-        found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools)
-        rule = broken(found, self.recipe.checks) or contradiction(draft.row, answer)
+        found = Answered(draft.row.prompt, shown, answer, self.recipe.language, draft.tools, sent)
+        rule = broken(found, self.recipe.checks) or unusable(answer) or contradiction(draft.row, found.actions)
         if rule is not None:
-            return _rejected(draft, rule, answer.text)
-        good = answered(draft, answer.text.strip())
+            return _rejected(draft, rule, answer.with_calls)
+        good = answered(draft, answer, found.actions)
         return Candidate(draft.row, draft.words, None, good=good, asked=draft.asked)
 
     # ---- grades
@@ -272,7 +276,7 @@ class Factory:
     async def _graded(self, number: int, draft: Draft, candidate: Candidate, place: int) -> tuple[int, Candidate]:
         """A good candidate with the teacher's grade; rejected below the floor."""
         assert candidate.good is not None
-        text = candidate.good.golden_response or ""
+        text = plain_golden(candidate.good) or ""
         request = content_of(draft.row.prompt[place_of_request(draft.row.prompt)])
         asked = self.recipe.grading.format(prompt=request, answer=text)
         messages: list[Message] = [{"role": "user", "content": asked}]
@@ -296,7 +300,14 @@ class Factory:
         return self.recipe.temperature if self.settings.temperature is None else self.settings.temperature
 
     async def _ask(
-        self, key: str, messages: list[Message], max_tokens: int, temperature: float, *, thinks: bool = True
+        self,
+        key: str,
+        messages: list[Message],
+        max_tokens: int,
+        temperature: float,
+        *,
+        tools: list[ToolSpelling] | None = None,
+        thinks: bool = True,
     ) -> ChatAnswer | None:
         """The answer to a request, out of the journal or into it; None where the server refuses it.
 
@@ -316,6 +327,7 @@ class Factory:
         try:
             answer = await self.client.chat(
                 messages,
+                tools,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=row_seed(self.settings.seed, int(number), stage),
@@ -350,16 +362,20 @@ def _rejected(draft: Draft, rule: str, answer: str | None = None) -> Candidate:
     return Candidate(draft.row, draft.words, rule, answer, asked=draft.asked)
 
 
-def answered(draft: Draft, text: str) -> Row:
+def answered(draft: Draft, answer: ChatAnswer, actions: list[Action]) -> Row:
     """The row with its demonstration; where it offers tools, with the calls in it.
 
     An answer without calls to a row that brought its own tools is one in words, and no statement that none is right.
     """
-    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in parse_seed_format(text)]
+    text = answer.text.strip()
+    calls = [{"Action": action.name, "Action_Input": _writable(action.input)} for action in actions]
     in_words = not calls and draft.row.tools is not None
     if not draft.tools or draft.row.golden_answer is not None or in_words:
-        return dataclasses.replace(draft.row, golden_response=text)
-    return dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
+        calls = draft.row.golden_answer
+    golden = dataclasses.replace(draft.row, golden_response=text, golden_answer=calls)
+    if not answer.tool_calls:
+        return golden
+    return dataclasses.replace(golden, golden_response=text or None, golden_calls=answer.tool_calls)
 
 
 def _writable(value: Any) -> Any:
@@ -367,11 +383,17 @@ def _writable(value: Any) -> Any:
     return value if unfit_value(value) is None else json.dumps(value)
 
 
-def contradiction(row: Row, answer: ChatAnswer) -> str | None:
+def unusable(answer: ChatAnswer) -> str | None:
+    """The rule that an answer breaks whose calls have arguments that no row can hold."""
+    usable = all(isinstance(call["arguments"], dict) and unfit_value(call) is None for call in answer.tool_calls)
+    return None if usable else BAD_ARGUMENTS
+
+
+def contradiction(row: Row, found: list[Action]) -> str | None:
     """The rule that an answer breaks which takes other actions than the row's `golden_answer`."""
     if row.golden_answer is None:
         return None
-    found, golden = parse_seed_format(answer.text), golden_actions(row.golden_answer)
+    golden = golden_actions(row.golden_answer)
     return None if same_sequence(found, golden) and same_inputs(found, golden) else "contradiction"
 
 

@@ -63,7 +63,7 @@ def _texts_and_labels(given: Any) -> tuple[list[str], list[str]]:
     if isinstance(value, dict):  # of lists, as ARC has them; or a text by letter
         value = [{"text": text, "label": label} for text, label in _labelled(value)]
     items = list(value) if isinstance(value, list | tuple) else []
-    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    texts: list[Any] = [item.get("text") if isinstance(item, dict) else item for item in items]
     if not texts or len(texts) > len(LETTERS) or not all(isinstance(text, str) and text.strip() for text in texts):
         raise BadRow(f"the choices are {shown(given)}, expected a list of at most {len(LETTERS)} texts.")
     labels = [str(item.get("label")) if isinstance(item, dict) else LETTERS[n] for n, item in enumerate(items)]

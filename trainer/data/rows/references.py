@@ -60,13 +60,13 @@ def reference(value: Any, column: str) -> tuple[Any, Check | None]:
         return _accepted(value["text"])
     if isinstance(value, dict) and isinstance(value.get("value"), str):
         return _accepted([value["value"], *(value.get("aliases") or [])])
-    if column in ("answer", "answers", "target") and _are_texts(value):
+    if column in ("answer", "answers", "target") and isinstance(value, list) and all(map(_is_text, value)):
         return _accepted(value)
     return value, None
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _accepted(texts: list[Any]) -> tuple[str | None, Check | None]:
