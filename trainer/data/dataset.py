@@ -20,12 +20,13 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from trainer.data.privileged import read_context
-from trainer.data.rows.columns import chosen_format, suggestion
-from trainer.data.rows.formats import Format
+from trainer.data.rows.columns import asking_column, chosen_format, suggestion, unread_columns
+from trainer.data.rows.formats import Format, require_text_alone, with_system
+from trainer.data.rows.json_values import reason_of_broken
 from trainer.data.rows.own_format import parse_row, require_whole
 from trainer.data.rows.records import Records, keep_array, kept_array, read_records
 from trainer.data.rows.row import BadRow, Row, Tool
-from trainer.data.rows.tools import as_openai, tools_in
+from trainer.data.rows.tool_files import load_tools
 from trainer.errors import UsageError
 from trainer.run.shares import in_shares
 
@@ -129,6 +130,8 @@ def load_rows(
     places, reasons = _checked(path, records, form, reading, needs_golden)
     if len(places):
         say(told(path, len(records), len(places), form))
+        for line in more_told(path, records, form):
+            say(line)
     if reasons:
         say(_dropped(path, reasons, len(records)))
     if not len(places):
@@ -136,31 +139,23 @@ def load_rows(
     return Rows(records, form, reading, places)
 
 
-def load_tools(path: str) -> tuple[Tool, ...]:
-    """The tools of a JSON or YAML file, in OpenAI's spelling.
-
-    Raises:
-        UsageError: it can't be read, or holds none.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # YAML's texts include JSON's
-        tools = tuple(as_openai(tool) for tool in tools_in(content))
-    except OSError as error:
-        raise UsageError(f"can't read --tools {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, BadRow) as error:
-        raise UsageError(f"--tools {path}: {error}") from error
-    if not tools:
-        raise UsageError(f"--tools {path} holds no tools, expected at least one.")
-    return tools
-
-
 def told(path: str, records: int, rows: int, form: Format) -> str:
     """What was taken for what, in a line."""
     of = "" if records == rows else f" from {records:,} records"
     what = "" if form.name == "ours" else f" as {form.name}"
     return f"{path}: {rows:,} row{'s' if rows > 1 else ''}{of}{what}: {form.meaning}"
+
+
+def more_told(path: str, records: Records, form: Format) -> Iterator[str]:
+    """Lines on what else was read, and on columns that say something and that no model reads."""
+    for part in records.parts:
+        if part.place.answers is not None:
+            yield f"{part.place.name}: ground_truth of each id from {part.place.answers}"
+    unread = [name for name in unread_columns(records) if name not in form.meaning]
+    if unread:
+        asks = asking_column(records)
+        way = f'--columns prompt="{{{unread[0]}}}\\n\\n{{{asks}}}" puts it there' if asks else "put it there"
+        yield f"{path}: no model reads the column {', '.join(unread)}; where it belongs to the prompt, {way}"
 
 
 def _checked(
@@ -202,9 +197,10 @@ def _check_share(
 
 
 def _hint(error: str, records: Records, number: int, form: Format) -> str:
-    others = [name for name in records[number] if name != "prompt"] if isinstance(records[number], dict) else []
+    record = records[number]
+    others = {name: record[name] for name in record if name != "prompt"} if isinstance(record, dict) else {}
     if form.name == "ours" and "'golden_response' is missing" in error and others:
-        return f" If a column holds it, name it: {suggestion(['prompt', *others])}. Or pass --skip_bad_rows."
+        return f" If a column holds it, name it: {suggestion({'prompt': '', **others})}. Or pass --skip_bad_rows."
     return " Mend the row, or pass --skip_bad_rows."
 
 
@@ -222,11 +218,14 @@ def rows_of_record(record: Any, number: int, form: Format, reading: Reading) -> 
     Raises:
         BadRow: says which field is wrong, what it holds and what was expected.
     """
+    if isinstance(record, str) and (broken := reason_of_broken(record)):
+        raise BadRow(broken)
     if not isinstance(record, dict):
         raise BadRow(f"found a {type(record).__name__}, expected an object with 'prompt' and 'golden_response'.")
     given = {key: value for key, value in record.items() if value is not None}
+    require_text_alone(given)
     for ours in form.records(given):
-        row = parse_row(ours, number, tools=reading.tools)
+        row = parse_row(with_system(ours), number, tools=reading.tools)
         if row.privileged_context is None and reading.context is not None:
             row = dataclasses.replace(row, privileged_context=reading.context)
         yield row

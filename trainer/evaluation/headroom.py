@@ -62,6 +62,7 @@ def check(settings: Check) -> None:
     if settings.output_file is not None:
         require_output_file(settings.output_file)
     pool = load_eval_rows(settings.eval_data_path, reading=Reading.of(settings))
+    require_something_to_show(pool, settings.eval_data_path)  # told before what any one row is too long for
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
     pool = encoder.require(
@@ -109,18 +110,27 @@ def measure(
     return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
 
 
+def require_something_to_show(pool: Sequence[Row], path: str | None) -> None:
+    """Raise UsageError where no row has a demonstration or a context."""
+    if not any(map(_has_something_to_show, pool)):
+        raise UsageError(
+            f"no row of {path} has a golden_response or a privileged_context, and headroom shows it to the teacher of "
+            "each objective. Add them, pass --context FILE, or measure the model alone: `python -m trainer eval`."
+        )
+
+
+def _has_something_to_show(row: Row) -> bool:
+    return row.has_demonstration or row.privileged_context is not None
+
+
 def with_something_to_show(pool: Sequence[Row], path: str | None) -> list[int]:
     """The numbers of the rows that have a demonstration or a context to show.
 
     Raises:
         UsageError: none has.
     """
-    numbers = [n for n, row in enumerate(pool) if row.has_demonstration or row.privileged_context is not None]
-    if not numbers:
-        raise UsageError(
-            f"no row of {path} has a golden_response or a privileged_context, and headroom shows it to the teacher of "
-            "each objective. Add them, pass --context FILE, or measure the model alone: `python -m trainer eval`."
-        )
+    require_something_to_show(pool, path)
+    numbers = [n for n, row in enumerate(pool) if _has_something_to_show(row)]
     if len(numbers) < len(pool):
         print(f"{path}: {len(pool) - len(numbers)} of {len(pool)} rows have nothing to show and are left out")
     return numbers

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.generation.schemas import (
+from trainer.data.rows.schemas import (
     Schema,
     has_fields,
     in_place,

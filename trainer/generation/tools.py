@@ -1,23 +1,16 @@
 """Tools that a teacher's answers may call: read from a file, and the rule that calls break."""
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from referencing import Registry
 
 from trainer.data.actions.answers import Action
 from trainer.data.rows.row import BadRow
-from trainer.data.rows.tools import described, tools_in
-from trainer.errors import UsageError
-from trainer.generation.openapi import Described, operations
-from trainer.generation.schemas import (
+from trainer.data.rows.schemas import (
     CHECKER,
     FORMATS,
     BadTool,
@@ -26,11 +19,12 @@ from trainer.generation.schemas import (
     as_sent,
     closed,
     list_or_none,
-    on_one_line,
     require_json_schema,
     shortened,
     within,
 )
+from trainer.data.rows.tool_files import described_entry, described_in
+from trainer.errors import UsageError
 
 NO_ACTION, UNKNOWN_TOOL, BAD_ARGUMENTS = "no_action", "unknown_tool", "bad_arguments"
 MAX_LEVELS = 16  # of nested arguments: deeper ones can take minutes, or end the process, where a schema is recursive
@@ -78,10 +72,7 @@ def load_tools(path: str, *, kept_back: bool = False) -> list[Tool]:
     """
     try:
         with within(path):
-            content = _content(Path(path))
-            is_document = isinstance(content, dict) and ("openapi" in content or "swagger" in content)
-            found = operations(content) if is_document else _entries(content, kept_back)
-            tools = [_tool(*each) for each in found]
+            tools = [_tool(*each) for each in described_in(Path(path), kept_back=kept_back)]
             _check_names(tools)
     except BadTool as error:
         raise UsageError(str(error)) from error
@@ -123,71 +114,6 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return any(isinstance(each, dict | list) for each in inner)
 
 
-class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.2's scalars, as OpenAPI wants them: `no`, `2026-11-22` and `12:30` stay texts."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012 (declared by PyYAML)
-
-
-for _tag, _pattern, _first in (
-    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
-    ("int", r"-?(?:0|[1-9][0-9]*)", list("-0123456789")),
-    ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", list("-0123456789")),
-    ("merge", r"<<", ["<"]),
-):
-    _YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _first)
-
-
-def _content(source: Path) -> Any:
-    """What a file holds, as JSON values."""
-    if not source.exists():
-        raise BadTool("there is no such file. Pass the path of a JSON or YAML file with tools, or an OpenAPI document.")
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-        if source.suffix in (".yaml", ".yml"):
-            return json.loads(json.dumps(yaml.load(text, _YamlLoader)))
-        return _json_or_lines(text)
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        kinds = "expected JSON, or YAML in a file whose name ends in .yaml or .yml"
-        raise BadTool(f"can't be read ({on_one_line(str(error))}); {kinds}.") from error
-
-
-def _json_or_lines(text: str) -> Any:
-    """A JSON text, or a list of those that stand on a line each.
-
-    Raises:
-        ValueError: it is neither; says what is wrong with it as one JSON text.
-    """
-    try:
-        return json.loads(text)
-    except ValueError:
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) > 1:
-            with suppress(ValueError):
-                return [json.loads(line) for line in lines]
-        raise
-
-
-def _entries(content: Any, kept_back: bool) -> Iterator[Described]:
-    """The entries of a catalogue, not yet checked as tools."""
-    try:
-        entries = tools_in(content)
-    except BadRow as error:
-        raise BadTool(f"{error} An OpenAPI document has the key 'openapi', with 3.x.") from None
-    for number, entry in enumerate(entries, start=1):
-        if kept_back or not isinstance(entry, dict) or entry.get("seen") is not False:
-            place = f"entry {number}"
-            yield (place, *_described(place, entry))
-
-
-def _described(place: str, entry: Any) -> tuple[str, str | None, Schema | None]:
-    try:
-        return described(entry)
-    except BadRow as error:
-        raise BadTool(f"{place}: {error}") from None
-
-
 def tools_of_row(tools: Sequence[Any], *, checked: bool = True) -> list[Tool]:
     """The tools of a row.
 
@@ -200,7 +126,7 @@ def tools_of_row(tools: Sequence[Any], *, checked: bool = True) -> list[Tool]:
     """
     try:
         found = [(f"entry {number}", tool) for number, tool in enumerate(tools, start=1)]
-        known = [(place, *_described(place, tool)) for place, tool in found]
+        known = [(place, *described_entry(place, tool)) for place, tool in found]
         if not checked:
             return [Tool(name, text or "", schema or {"type": "object"}) for _, name, text, schema in known]
         usable = [_tool(*each) for each in known]

@@ -672,6 +672,27 @@ def test_an_answer_in_words_to_a_row_with_tools_is_no_statement_that_no_call_is_
     assert all("golden_answer" not in row for row in rows_of(tmp_path / "out", "train_data.json"))
 
 
+def test_a_rows_own_tools_are_in_the_request_and_calls_that_the_server_reads_are_its_demonstration(tmp_path: Path):
+    prompts = prompt_file(tmp_path, tools=[{"name": "go", "parameters": GO}])
+
+    def calling(body: dict[str, Any]) -> Any:
+        steps = "two" if "Question 3?" in body["messages"][-1]["content"] else 2
+        arguments = json.dumps({"to": "Rome", "steps": steps}) if steps == 2 else "no object"
+        call = {"id": "c", "type": "function", "function": {"name": "go", "arguments": arguments}}
+        return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+    with FakeTeacher(calling) as teacher:
+        assert generate(teacher.url, tmp_path / "out", prompts=prompts, train_samples=19) == 0
+        bodies = [request.body for request in teacher.requests if request.path == "/v1/chat/completions"]
+    assert all(body["tools"][0]["function"]["name"] == "go" for body in bodies)
+    for row in load_rows(str(tmp_path / "out" / "train_data.json")):
+        assert row.golden_calls == [{"name": "go", "arguments": {"to": "Rome", "steps": 2}}]
+        assert row.golden_response is None
+        assert row.golden_answer == [{"Action": "go", "Action_Input": {"to": "Rome", "steps": 2}}]
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert {each["rule"] for each in rejected} <= {"bad_arguments"}
+
+
 def grading(body: dict[str, Any]) -> Any:
     """Answers with its seed, and grades an answer by the last digit of that."""
     asked = body["messages"][-1]["content"]

@@ -318,3 +318,10 @@ def test_a_teacher_that_fails_the_checks_is_not_measured(tiny_world, student_pat
 def test_an_output_file_that_cannot_be_written_is_found_before_anything_is_measured(tmp_path, file, words):
     with pytest.raises(UsageError, match=words):
         headroom(tmp_path, "/no/such/model", "--output_file", tmp_path / file)
+
+
+def test_rows_without_anything_to_show_are_told_before_what_is_too_long(tiny_world, student_path, tmp_path):
+    rows = [{"prompt": "long " * 9000, "golden_answer": [{"Action": "go", "Action_Input": {}}]}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    with pytest.raises(UsageError, match=r"no row of .*rows\.json has a golden_response or a privileged_context"):
+        headroom(tiny_world, student_path, "--eval_data_path", tmp_path / "rows.json")

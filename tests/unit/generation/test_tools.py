@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 
 from trainer.data.actions.answers import Action, golden_actions
 from trainer.data.rows.row import BadRow
+from trainer.data.rows.schemas import FORMATS
 from trainer.errors import UsageError
-from trainer.generation.schemas import FORMATS
 from trainer.generation.tool_documentation import documentation
 from trainer.generation.tools import Tool, broken_rule, load_tools, tools_of_row
 

@@ -7,9 +7,14 @@ may be left out. We keep that under `accepts` and give one right input beside it
 that is parallel come in any order; they have `"any_order": true`.
 """
 
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from trainer.data.rows.json_values import Value
 from trainer.data.rows.row import BadRow
+from trainer.data.rows.texts import text_records
 
 LEFT_OUT = ""  # in a list of accepted values: the parameter may be missing
 EXPECTED = 'expected [{"function": {"parameter": [accepted value, …]}}], with "" for a parameter that may be left out'
@@ -30,6 +35,22 @@ def bfcl_answer(possible: Any, *, any_order: bool | None = None) -> list[dict[st
         raise BadRow(f"a possible answer is {possible!r:.60}, {EXPECTED}.")
     parallel = len(possible) > 1 if any_order is None else any_order
     return [_call(item, parallel) for item in possible]
+
+
+def with_possible_answers(questions: Iterable[Value], answers: Path) -> Iterator[Value]:
+    """The records of a file of questions, each with the `ground_truth` that the file `answers` has for its `id`.
+
+    BFCL keeps both apart: `NAME.json`, and `possible_answer/NAME.json` beside it.
+    """
+    rows = [json.loads(value.text) for value in text_records(answers)]
+    known = {
+        row["id"]: row["ground_truth"] for row in rows if isinstance(row, dict) and {"id", "ground_truth"} <= {*row}
+    }
+    for value in questions:
+        record = json.loads(value.text)
+        if isinstance(record, dict) and record.get("id") in known:
+            record.setdefault("ground_truth", known[record["id"]])
+        yield Value(json.dumps(record), value.line, value.is_item)
 
 
 def is_possible_answer(value: Any) -> bool:

@@ -6,22 +6,29 @@ answer of the assistant in it.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.data.rows.bfcl import bfcl_answer
+from trainer.data.rows.blocks import joined_texts
+from trainer.data.rows.choices import is_multiple_choice, multiple_choice
 from trainer.data.rows.messages import ASKING, conversation, shown
+from trainer.data.rows.references import as_maths, reference
 from trainer.data.rows.row import BadRow, Message
+from trainer.data.rows.transcripts import of_glaive, of_transcript, of_tree
 
 Record = dict[str, Any]
 OURS = frozenset({"golden_response", "golden_answer", "check", "privileged_context"})
 PROMPTS = ("prompt", "question", "query", "problem", "instruction", "input")  # names of what is asked, best first
-GOLDENS = ("completion", "response", "solution", "output", "answer", "target", "reply")  # names of the good answer
-CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-TURN_OF_TRANSCRIPT = re.compile(r"\n\n(Human|Assistant): ?")
+GOLDENS = (  # names of the good answer
+    "completion", "response", "solution", "output", "answer", "target", "reply", "answers",
+)  # fmt: skip
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "contents")
+BEFORE = ("context", "passage")  # names of what stands before a question
+SYSTEMS = ("system", "system_prompt", "systemInstruction", "system_instruction", "instructions")  # of a system's text
+MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+MEDIA_TEXT = ("data:", "http://", "https://", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".wav", ".mp3", ".flac")
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,30 @@ def format_of(columns: Sequence[str], every_turn: bool) -> list[Format]:
     """
     has = set(columns)
     if {"question", "function"} <= has:
-        return [Format("BFCL", "prompt = question, tools = function", _bfcl)]
+        golden = ", golden answer = ground_truth" if "ground_truth" in has else ""
+        return [Format("BFCL", f"prompt = question, tools = function{golden}", lambda r: _bfcl(r, bool(golden)))]
     if {"Instructions", "Golden_Answers"} <= has or {"Instances", "NLDocumentation"} <= has:
         return [Format("ToolAlpaca", "a row for each instruction of an API", _tool_alpaca)]
     if {"query", "answers", "tools"} <= has:
         return [Format("xLAM", "prompt = query, golden calls = answers, tools", _xlam)]
     if {"chosen", "rejected"} <= has:
         return [Format("preference pairs", "golden response = chosen", _preference)]
-    if "choices" in has and {"question", "prompt"} & has and {"answer", "answerKey"} & has:
-        return [Format("multiple choice", "prompt = question + choices, check = the letter", _multiple_choice)]
+    if {"system", "chat"} <= has:
+        return [Format("Glaive's function calling", "chat: " + _which(every_turn), _with(_glaive, every_turn))]
+    if {"message_tree_id", "prompt"} <= has:
+        return [Format("OpenAssistant's trees", "the best ranked: " + _which(every_turn), _with(_tree, every_turn))]
+    if {"prompt", "canonical_solution"} <= has:
+        return [Format("HumanEval", "prompt, golden response = prompt + canonical_solution", _humaneval)]
+    if {"code", "test_list"} <= has and {"text", "prompt"} & has:
+        asks = _in(has, "text", "prompt")[0]
+        return [Format("MBPP", f"prompt = {asks} + test_list, golden response = code", lambda r: _mbpp(r, asks))]
+    if {"prompt", "reward_model"} <= has:
+        return [Format("verl", "prompt, check = reward_model.ground_truth where it is maths", _verl)]
+    if is_multiple_choice(has) and not has & OURS:
+        return [Format("multiple choice", "prompt = question + choices, check = the letter", multiple_choice)]
     if "turns" in has and "prompt" not in has:
         return [Format("FastChat's questions", "prompt = the first of turns", _fastchat)]
-    spoken = [name for name in CONVERSATIONS if name in has]
+    spoken = [name for name in CONVERSATIONS if name in has and not {name, "summary"} <= has]
     if has & OURS and "prompt" in has:
         return [Format("ours", _meaning_of_ours(columns), _ours)]
     found = [_conversations(name, every_turn) for name in spoken] + _pairs(has)
@@ -87,32 +106,41 @@ def _pairs(has: set[str]) -> list[Format]:
         asks, answers = ["problem"], ["solution"]
     if "instruction" in has and {"output", "response"} & has:
         return [_pair("Alpaca", ["instruction", *_in(has, "input", "context")], _in(has, "output", "response")[0])]
-    before = _in(has, "context")
-    return [_pair(f"{ask} and {answer}", [*before, ask], answer) for ask in asks for answer in answers]
+    before = _in(has, *BEFORE)
+    short = "answer" if answers == ["solution"] and "answer" in has else None
+    return [_pair(f"{ask} and {answer}", [*before, ask], answer, short) for ask in asks for answer in answers]
 
 
 def _in(has: set[str], *names: str) -> list[str]:
     return [name for name in names if name in has]
 
 
-def _pair(name: str, asks: list[str], answer: str) -> Format:
+def _pair(name: str, asks: list[str], answer: str, short: str | None = None) -> Format:
+    """Args: short: The column that has the result alone, beside a whole solution."""
+    checked = f", check = {short}" if short else ""
     return Format(
         name,
-        f"prompt = {' + '.join(asks)}, golden response = {answer}",
-        lambda record: _asked_and_answered(record, asks, answer),
+        f"prompt = {' + '.join(asks)}, golden response = {answer}{checked}",
+        lambda record: _asked_and_answered(record, asks, answer, short),
     )
 
 
-def _asked_and_answered(record: Record, asks: Sequence[str], answer: str) -> Iterator[Record]:
+def _asked_and_answered(record: Record, asks: Sequence[str], answer: str, short: str | None) -> Iterator[Record]:
     rest = dict(record)
     parts, answered = [rest.pop(name, None) for name in asks], rest.pop(answer, None)
-    if rest.pop("label", True) is False:
+    if rest.get("label", True) is False:
         raise BadRow("'label' is false: this answer is not wanted.")
-    before = list(_before(rest))
+    check = as_maths(rest.pop(short, None)) if short else None
+    if check is not None and not answered:  # a result without the way to it
+        golden, made = None, None
+    else:
+        golden, made = reference(answered, answer)
+    before = list(_history(rest))
     asked = parts[0] if len(parts) == 1 else "\n\n".join(_texts(asks, parts))
     if before and isinstance(asked, str):
         asked = [*before, {"role": "user", "content": asked}]
-    yield rest | {"prompt": asked, "golden_response": answered}
+    judged = {"check": check or made} if check or made else {}
+    yield judged | rest | {"prompt": asked, "golden_response": golden}
 
 
 def _texts(names: Sequence[str], values: Sequence[Any]) -> Iterator[str]:
@@ -123,31 +151,73 @@ def _texts(names: Sequence[str], values: Sequence[Any]) -> Iterator[str]:
             yield value
 
 
-def _before(rest: Record) -> Iterator[Message]:
-    """What stands before the question: a system's text, and Alpaca's history of questions and answers."""
-    for name in ("system", "system_prompt"):
-        if isinstance(rest.get(name), str) and rest[name].strip():
-            yield {"role": "system", "content": rest.pop(name)}
-    for turn in rest.pop("history", None) or []:
+def _history(rest: Record) -> Iterator[Message]:
+    """Alpaca's history of questions and answers."""
+    turns = rest.pop("history", None) or []
+    for turn in turns if isinstance(turns, list) else [turns]:
         if not isinstance(turn, list) or len(turn) != 2:
             raise BadRow(f"field 'history' holds {shown(turn)}, expected pairs of a question and an answer.")
         yield from ({"role": "user", "content": turn[0]}, {"role": "assistant", "content": turn[1]})
 
 
+# ---- what any format may have besides
+
+
+def system_column(columns: Sequence[str]) -> str | None:
+    """The column that holds a system's text."""
+    return next((name for name in SYSTEMS if name in columns), None)
+
+
+def with_system(record: Record) -> Record:
+    """A record of ours with the text of its system column as the first message; one that the prompt has stays."""
+    name = next((name for name in SYSTEMS if joined_texts(record.get(name))), None)
+    prompt = record.get("prompt")
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if name is None or not isinstance(messages, list) or not messages or not isinstance(messages[0], dict):
+        return record
+    rest = {key: value for key, value in record.items() if key != name}
+    text = joined_texts(record[name])
+    if messages[0].get("role") == "system":
+        return rest if messages[0].get("content") == text else record
+    return rest | {"prompt": [{"role": "system", "content": text}, *messages]}
+
+
+def require_text_alone(record: Record) -> None:
+    """Raise BadRow for a record with pictures or sound, which models here don't get."""
+    for name in MEDIA:
+        value = record.get(name)
+        is_media = value.lower().startswith(MEDIA_TEXT[:3]) or value.lower().endswith(MEDIA_TEXT[3:]) if isinstance(
+            value, str
+        ) else bool(value)  # fmt: skip
+        if is_media and not isinstance(value, bool | int | float):
+            raise BadRow(f"field {name!r} is {shown(value)}, and this trainer reads text alone. Leave such rows out.")
+
+
 # ---- conversations
 
 
+def _which(every_turn: bool) -> str:
+    return "each answer of the assistant is a row" if every_turn else "the assistant's last answer is golden"
+
+
+def _with(read: Callable[[Record, bool], Iterator[Record]], every_turn: bool) -> Callable[[Record], Iterator[Record]]:
+    return lambda record: read(record, every_turn)
+
+
 def _conversations(name: str, every_turn: bool) -> Format:
-    which = "each answer of the assistant is a row" if every_turn else "the assistant's last answer is golden"
-    names = {"messages": "chat messages", "conversations": "ShareGPT"}
-    return Format(names.get(name, "conversations"), f"{name}: {which}", lambda record: _turns(record, name, every_turn))
+    names = {"messages": "chat messages", "conversations": "ShareGPT", "contents": "Gemini"}
+    meaning = f"{name}: {_which(every_turn)}"
+    return Format(names.get(name, "conversations"), meaning, lambda record: _turns(record, name, every_turn))
 
 
 def _turns(record: Record, name: str, every_turn: bool) -> Iterator[Record]:
     rest = dict(record)
-    messages = conversation(_take(rest, name), name)
-    if isinstance(rest.get("system"), str) and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": rest.pop("system")}, *messages]
+    spoken = _take(rest, name)
+    if (
+        isinstance(spoken, list) and spoken and all(isinstance(said, str) for said in spoken)
+    ):  # in turns, as LIMA has it
+        spoken = [{"role": ("user", "assistant")[place % 2], "content": said} for place, said in enumerate(spoken)]
+    messages = conversation(spoken, name)
     if rest.get("prompt") is not None and rest["prompt"] not in [message["content"] for message in messages]:
         raise BadRow(f"fields 'prompt' and {name!r} differ: no message says {shown(rest['prompt'])}.")
     yield from rows_of(messages, rest, name, every_turn)
@@ -171,8 +241,23 @@ def rows_of(messages: list[Message], rest: Record, name: str, every_turn: bool) 
                 f"message {place + 1} of {name!r} is the assistant's and follows a message of role "
                 f"{messages[place - 1]['role']!r}, expected one of {', '.join(ASKING)} before it."
             )
+        if not messages[place].get("tool_calls") and not (messages[place]["content"] or "").strip():
+            raise BadRow(
+                f"message {place + 1} of {name!r} is the assistant's and empty, expected a text or tool calls."
+            )
         turn = {"turn": number} if len(places) > 1 else {}
         yield rest | turn | {"prompt": messages[:place], "golden_response": [messages[place]]}
+
+
+def _glaive(record: Record, every_turn: bool) -> Iterator[Record]:
+    rest = dict(record)
+    messages, tools = of_glaive(rest.pop("system", None), _take(rest, "chat"))
+    yield from rows_of(messages, rest | {"tools": tools}, "chat", every_turn)
+
+
+def _tree(record: Record, every_turn: bool) -> Iterator[Record]:
+    rest = dict(record)
+    yield from rows_of(of_tree(_take(rest, "prompt")), rest, "prompt", every_turn)
 
 
 def _fastchat(record: Record) -> Iterator[Record]:
@@ -188,10 +273,11 @@ def _fastchat(record: Record) -> Iterator[Record]:
 def _preference(record: Record) -> Iterator[Record]:
     """The chosen answer; with an implicit prompt it is the last message of the chosen conversation."""
     rest = dict(record)
-    chosen, prompt = _take(rest, "chosen"), rest.pop("prompt", None)
+    asks = next((name for name in PROMPTS if rest.get(name) is not None), "prompt")
+    chosen, prompt = _take(rest, "chosen"), rest.pop(asks, None)
     rest.pop("rejected", None)
     if isinstance(chosen, str) and prompt is None:
-        chosen = _transcript(chosen)
+        chosen = of_transcript(chosen)
     if isinstance(chosen, str):
         yield rest | {"prompt": prompt, "golden_response": chosen}
         return
@@ -202,49 +288,39 @@ def _preference(record: Record) -> Iterator[Record]:
     yield rest | {"prompt": asked, "golden_response": [messages[-1]]}
 
 
-def _transcript(text: str) -> list[Message]:
-    """A conversation written as one text, `\\n\\nHuman: …\\n\\nAssistant: …`."""
-    parts = TURN_OF_TRANSCRIPT.split(text)
-    if len(parts) < 5 or parts[0].strip():
-        raise BadRow(f"field 'chosen' is {shown(text)} and there is no 'prompt', expected one, or messages.")
-    roles = {"Human": "user", "Assistant": "assistant"}
-    pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return [{"role": roles[who], "content": said.strip()} for who, said in pairs]
+# ---- programs
 
 
-# ---- choices and calls
-
-
-def _multiple_choice(record: Record) -> Iterator[Record]:
-    """MMLU's choices are a list and its answer a number or a letter; ARC's are texts with labels and an `answerKey`."""
+def _humaneval(record: Record) -> Iterator[Record]:
     rest = dict(record)
-    question, choices = rest.pop("question", None) or rest.pop("prompt", None), _take(rest, "choices")
-    texts = choices.get("text") if isinstance(choices, dict) else choices
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise BadRow(f"field 'choices' is {shown(choices)}, expected a list of texts.")
-    labels = (choices.get("label") if isinstance(choices, dict) else None) or list(LETTERS[: len(texts)])
-    given = rest.pop("answerKey", None)
-    letter = _letter(rest.pop("answer", None) if given is None else given, labels, texts)
-    listed = "\n".join(f"{label}. {text}" for label, text in zip(labels, texts, strict=True))
-    yield rest | {
-        "prompt": f"{question}\n{listed}\nAnswer with one letter.",
-        "golden_response": letter,
-        "check": {"kind": "choice", "value": letter, "choices": dict(zip(labels, texts, strict=True))},
-    }
+    prompt, body = _take(rest, "prompt"), _take(rest, "canonical_solution")
+    if not isinstance(prompt, str) or not isinstance(body, str):
+        raise BadRow(f"field 'canonical_solution' is {shown(body)}, expected a text behind that of 'prompt'.")
+    yield {"id": rest.get("task_id")} | rest | {"prompt": prompt, "golden_response": prompt + body}
 
 
-def _letter(answer: Any, labels: list[str], texts: list[str]) -> str:
-    """The label of the right choice, which is told by its label, its number from 0, or its text."""
-    if answer in labels:
-        return str(answer)
-    if isinstance(answer, int) and 0 <= answer < len(labels):
-        return labels[answer]
-    if answer in texts:
-        return labels[texts.index(answer)]
-    raise BadRow(f"the answer is {shown(answer)}, expected one of {', '.join(map(str, labels))}, or a number from 0.")
+def _mbpp(record: Record, asks: str) -> Iterator[Record]:
+    rest = dict(record)
+    asked, tests = _take(rest, asks), rest.get("test_list")
+    if not isinstance(asked, str) or not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
+        raise BadRow(f"field 'test_list' is {shown(tests)}, expected a list of texts, and {asks!r} to be a text.")
+    prompt = "\n".join([asked, "", "Your code should pass these tests:", *tests])
+    yield rest | {"prompt": prompt, "golden_response": _take(rest, "code")}
 
 
-def _bfcl(record: Record) -> Iterator[Record]:
+def _verl(record: Record) -> Iterator[Record]:
+    rest = dict(record)
+    judged = rest.get("reward_model")
+    truth = judged.get("ground_truth") if isinstance(judged, dict) else None
+    check = as_maths(truth) if rest.get("ability") in ("math", "maths", "MATH") else None
+    yield ({"check": check} if check else {}) | rest
+
+
+# ---- calls
+
+
+def _bfcl(record: Record, has_answers: bool) -> Iterator[Record]:
+    """A question for which no function is of use has no possible answer: right is to call none."""
     rest = dict(record)
     question, functions = _take(rest, "question"), _take(rest, "function")
     turns = question if isinstance(question, list) and question and isinstance(question[0], list) else [question]
@@ -252,8 +328,10 @@ def _bfcl(record: Record) -> Iterator[Record]:
         raise BadRow(f"field 'question' has {len(turns)} turns, and their answers are not told; expected one turn.")
     prompt = turns[0] if isinstance(turns[0], list) else [{"role": "user", "content": turns[0]}]
     tools = functions if isinstance(functions, list) else [functions]
-    if "ground_truth" in rest:
-        rest["golden_answer"] = bfcl_answer(rest.pop("ground_truth"))
+    if str(rest.get("id")).startswith(("irrelevance", "live_irrelevance")):
+        rest["golden_answer"] = []
+    elif has_answers:
+        rest["golden_answer"] = bfcl_answer(_take(rest, "ground_truth"))
     yield rest | {"prompt": prompt, "tools": tools}
 
 

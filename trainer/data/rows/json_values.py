@@ -33,12 +33,34 @@ def json_values(file: TextIO) -> Iterator[Value]:
     Raises:
         NotJson: what is there is none, or is cut off.
     """
-    scanner = _Scanner(file)
+    scanner, lines = _Scanner(file), 0
     while mark := scanner.next_mark():
         if mark == "[":
             yield from _items(scanner)
-        else:
-            yield scanner.take(is_item=False)
+            continue
+        try:
+            value = scanner.take(is_item=False)
+        except NotJson:
+            # Between lines that hold a value each one that doesn't is a bad row like another.
+            line = scanner.rest_of_line() if lines else None
+            if line is None:
+                raise
+            value = line
+        lines += 1
+        yield value
+
+
+def reason_of_broken(text: str) -> str | None:
+    """Why a line that was to be an object is none, for people; None for other texts."""
+    if not text.startswith("{"):
+        return None
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"it is not JSON: {error.msg} at character {error.pos + 1} of {text[:60]!r}."
+    except RecursionError:
+        return "it is not JSON: values nested too deep."
+    return None
 
 
 def _items(scanner: "_Scanner") -> Iterator[Value]:
@@ -102,6 +124,20 @@ class _Scanner:
             else:
                 if end < len(self._window) or not self._read_on():  # a number may go on beyond the window
                     return end
+
+    def rest_of_line(self) -> Value | None:
+        """The line as a text, where an end of line and more come behind it."""
+        while "\n" not in self._window[self._place :] and self._read_on():
+            pass
+        end = self._window.find("\n", self._place)
+        if end < 0 or not (self._window[end:].strip() or self._file_goes_on()):
+            return None
+        value = Value(json.dumps(self._window[self._place : end].rstrip("\r")), self._line, False)
+        self._advance(end)
+        return value
+
+    def _file_goes_on(self) -> bool:
+        return self._read_on() and bool(self._window.strip())
 
     def failed(self, why: str, place: int | None = None) -> NotJson:
         """The error for what is at `place`, or next."""

@@ -7,6 +7,7 @@ absent beside tool calls.
 import json
 from typing import Any
 
+from trainer.data.rows.blocks import is_call, unfolded
 from trainer.data.rows.row import BadRow, Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -15,6 +16,7 @@ OTHER_ROLES = {  # of ShareGPT and its kin
     "gpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "prompter": "user",
     "chatgpt": "assistant",
     "observation": "tool",
     "tool_response": "tool",
@@ -33,7 +35,21 @@ def conversation(value: Any, field: str) -> list[Message]:
     """
     if not isinstance(value, list) or not value:
         raise BadRow(f"field {field!r} is {shown(value)}, expected a list of messages, {{'role': …, 'content': …}}.")
-    return [_message(item, f"message {number} of {field!r}") for number, item in enumerate(value, start=1)]
+    messages: list[Message] = []
+    for number, item in enumerate(value, start=1):
+        where = f"message {number} of {field!r}"
+        found = [_message(each, where) for each in unfolded(item)]
+        if is_call(item) and messages and messages[-1]["role"] == "assistant":
+            messages[-1] = _with_calls(messages[-1], found[0]["tool_calls"])
+        else:
+            messages += found
+    if not messages:
+        raise BadRow(f"field {field!r} is {shown(value)}, expected messages that say something.")
+    return messages
+
+
+def _with_calls(message: Message, calls: list[dict[str, Any]]) -> Message:
+    return message | {"tool_calls": [*message.get("tool_calls", []), *calls]}
 
 
 def _message(value: Any, where: str) -> Message:
@@ -47,7 +63,7 @@ def _message(value: Any, where: str) -> Message:
     message["content"] = _content(content, where, role, may_lack=bool(calls))
     if calls:
         message["tool_calls"] = calls
-    spare = ("role", "from", "tool_calls", "function_call", "tools")
+    spare = ("role", "from", "tool_calls", "function_call", "tools", "type", "status")
     return message | {key: item for key, item in given.items() if key not in spare}
 
 
@@ -82,6 +98,8 @@ def _part(value: Any, where: str) -> str:
     text = value.get("text", value.get("content")) if isinstance(value, dict) else None
     if kind in TEXT_PARTS and isinstance(text, str):
         return text
+    if kind == "refusal" and isinstance(value.get("refusal"), str):
+        return value["refusal"]
     if isinstance(kind, str) and kind not in TEXT_PARTS:
         raise BadRow(f"{where} is of the type {kind!r}; this trainer reads text alone.")
     raise BadRow(f"{where} is {shown(value)}, expected {{'type': 'text', 'text': …}}.")

@@ -1,15 +1,13 @@
 """Our own format of a row, which all others become."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from trainer.data.rows.messages import calls_of, conversation, require_asking, shown
+from trainer.data.rows.references import final_answer
 from trainer.data.rows.row import BadRow, Message, Row, Tool
 from trainer.data.rows.tools import as_openai, tools_in
 from trainer.data.rows.values import jsonable, unfit_value
-
-FINAL_ANSWER = re.compile(r"^####[ \t]*(\S.*?)[ \t]*\Z", re.MULTILINE)  # as GSM8K ends its solutions
 
 
 def parse_row(record: dict[str, Any], number: int, *, tools: Sequence[Tool] = ()) -> Row:
@@ -31,8 +29,8 @@ def parse_row(record: dict[str, Any], number: int, *, tools: Sequence[Tool] = ()
     named = _tools(rest)
     context = _context(rest.pop("privileged_context", None))
     id, turn = rest.pop("id", number), rest.pop("turn", None)
-    if answer is None and "check" not in rest and text is not None and (final := FINAL_ANSWER.search(text)):
-        rest["check"] = {"kind": "maths", "value": final[1]}
+    if answer is None and "check" not in rest and text is not None and (final := final_answer(text)):
+        rest["check"] = {"kind": "maths", "value": final}
     row = Row(
         str(id) if turn is None else f"{id}.{turn}",
         prompt,

@@ -26,6 +26,7 @@ class Place:
         kind: `text`, `parquet`, `arrow` or `saved`.
         files: All that belongs to it.
         key: Under which key of a JSON object its rows lie, where the user says so.
+        answers: BFCL's possible answers to the questions of the file, which lie beside it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Place:
     path: Path
     files: tuple[Path, ...]
     key: str | None = None
+    answers: Path | None = None
 
 
 def places(spec: str) -> list[Place]:
@@ -83,6 +85,9 @@ def _of_file(path: Path, key: str | None) -> Place:
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}.") from error
     kind = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}.get(head, "text")
+    answers = path.parent / "possible_answer" / path.name
+    if kind == "text" and answers.is_file():
+        return Place(str(path), kind, path, (path, answers), key, answers)
     return Place(str(path), kind, path, (path,), key)
 
 

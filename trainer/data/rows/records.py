@@ -24,13 +24,15 @@ import pyarrow.parquet
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.logging import disable_progress_bar
 
+from trainer.data.rows.bfcl import with_possible_answers
+from trainer.data.rows.formats import format_of
 from trainer.data.rows.json_values import NotJson, Value
 from trainer.data.rows.places import Place, places
 from trainer.data.rows.table_values import as_json
 from trainer.data.rows.texts import NotRows, text_records
 from trainer.errors import UsageError
 
-KEPT_AS = 1  # counts up when kept records change their form
+KEPT_AS = 2  # counts up when kept records change their form
 BATCH = 10_000  # records written at once
 TABLE = pyarrow.schema([("json", pyarrow.large_string()), ("line", pyarrow.int64())])
 
@@ -144,7 +146,12 @@ def _arrow(place: Place, digest: str) -> Any:
 
 def _text(place: Place, digest: str) -> datasets.Dataset:
     key = f"{KEPT_AS}/{digest}/{place.key}/{place.path.suffixes}"
-    return kept_table(key, lambda file: _write(_rows_within(place, text_records(place.path)), file))
+    return kept_table(key, lambda file: _write(_values(place), file))
+
+
+def _values(place: Place) -> Iterator[Value]:
+    rows = _rows_within(place, text_records(place.path))
+    return rows if place.answers is None else with_possible_answers(rows, place.answers)
 
 
 def kept_table(key: str, write: Callable[[str], None]) -> datasets.Dataset:
@@ -251,8 +258,8 @@ def _are_rows(item: Any) -> bool:
 
 
 def _is_row(content: dict[str, Any]) -> bool:
-    """Whether an object is a row that happens to hold a list of objects, as a conversation does."""
-    return any(name in content for name in ("prompt", "messages", "conversations", "conversation", "chosen"))
+    """Whether an object is a row that happens to hold a list of objects, as a conversation or tools are."""
+    return bool(format_of(list(content), every_turn=True))
 
 
 def digest_of(path: Path) -> str:

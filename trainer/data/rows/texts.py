@@ -71,7 +71,10 @@ def text_records(path: Path) -> Iterator[Value]:
         yield from _table(path, DELIMITERS[suffix], start)
         return
     if start and start[0] not in "[{":
-        raise NotRows(f"it holds neither JSON nor a table: it begins with {start[:40]!r}. Expected rows as JSON.")
+        raise NotRows(
+            f"it holds neither JSON nor a table: it begins with {start[:40]!r}. Expected rows as "
+            "JSON, or a table in a file whose name ends in .csv or .tsv."
+        )
     with open_text(path) as file:
         yield from json_values(file)
 

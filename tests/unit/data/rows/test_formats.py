@@ -1,5 +1,6 @@
 """Files of the formats that people bring: what was taken for what, and that nothing of it is lost."""
 
+import contextlib
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from trainer.data.dataset import Reading, load_rows
 from trainer.errors import UsageError
+from trainer.evaluation.verify import require_known
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "sum", "arguments": '{"a": 1, "b": null}'}}
 TOOL = {"type": "function", "function": {"name": "sum", "description": "Adds.", "parameters": {"type": "object"}}}
@@ -61,8 +63,49 @@ def user(text: str) -> list[dict]:
         ),
         (
             {"question": "q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
-            "multiple choice", user("q?\n1. x\n2. y\nAnswer with one letter."), "2",
+            "multiple choice", user("q?\nA. x\nB. y\nAnswer with one letter."), "B",
         ),
+        (
+            {"question": {"stem": "q?", "choices": [{"text": "x", "label": "A"}]}, "answerKey": "A"},
+            "multiple choice", user("q?\nA. x\nAnswer with one letter."), "A",
+        ),
+        (
+            {"question": "q?", "options": ["x", "y"], "answer": "B", "answer_index": 1},
+            "multiple choice", user("q?\nA. x\nB. y\nAnswer with one letter."), "B",
+        ),
+        (
+            {"question": "q?", "options": {"A": "x", "B": "y"}, "answer": "y"},
+            "multiple choice", user("q?\nA. x\nB. y\nAnswer with one letter."), "B",
+        ),
+        (
+            {"ind": 3, "ctx": "He", "endings": ["x.", "y."], "label": "1"},
+            "multiple choice", user("He\nA. x.\nB. y.\nAnswer with one letter."), "B",
+        ),
+        (
+            {"sentence": "_ q.", "option1": "x", "option2": "y", "answer": "2"},
+            "multiple choice", user("_ q.\nA. x\nB. y\nAnswer with one letter."), "B",
+        ),
+        ({"question": "q?", "passage": "p.", "answer": "a."}, "question and answer", user("p.\n\nq?"), "a."),
+        ({"prompt": "q?", "canonical_solution": "a."}, "HumanEval", user("q?"), "q?a."),
+        (
+            {"text": "q.", "code": "a.", "test_list": ["assert f()"], "task_id": 2},
+            "MBPP", user("q.\n\nYour code should pass these tests:\nassert f()"), "a.",
+        ),
+        ({"system": "s", "question": "q?", "chosen": "a.", "rejected": "b."}, "preference pairs", [SYSTEM, USER], "a."),
+        ({"conversations": ["q?", "a."]}, "ShareGPT", user("q?"), "a."),
+        (
+            {"contents": [{"parts": [{"text": "q?"}]}, {"role": "model", "parts": [{"text": "a."}]}],
+             "systemInstruction": {"parts": [{"text": "s"}]}},
+            "Gemini", [SYSTEM, USER], "a.",
+        ),
+        (
+            {"message_tree_id": "t", "prompt": {"text": "q?", "role": "prompter", "replies": [
+                {"text": "b.", "role": "assistant", "rank": 1},
+                {"text": "a.", "role": "assistant", "rank": 0, "replies": [{"text": "Why?", "role": "prompter"}]},
+            ]}},
+            "OpenAssistant's trees", user("q?"), "a.",
+        ),
+        ({"problem": "q?", "solution": "a.", "messages": [USER, ANSWER]}, "chat messages", user("q?"), "a."),
     ],
 )  # fmt: skip
 def test_a_format_is_told_by_its_columns(load, capsys, record, name, prompt, golden):
@@ -84,6 +127,179 @@ def test_the_number_that_ends_a_solution_is_what_is_checked(load):
     assert rows[0].extra["check"] == {"kind": "maths", "value": "2"} and "check" not in rows[1].extra
     (own,) = load({"prompt": "q?", "golden_response": ["two", "#### 2"], "check": {"kind": "number", "value": 2}})
     assert own.extra["check"]["kind"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("record", "check"),
+    [
+        ({"problem": "q?", "solution": "So \\boxed{\\frac{1}{2}}."}, {"kind": "maths", "value": "\\frac{1}{2}"}),
+        ({"problem": "q?", "solution": "So \\boxed{1", "answer": " 1 "}, {"kind": "maths", "value": "1"}),
+        ({"problem": "q?", "solution": "", "answer": "4"}, {"kind": "maths", "value": "4"}),
+        ({"query": "q?", "response": "So.\nThe answer is: 4"}, {"kind": "maths", "value": "4"}),
+        ({"question": "q?", "answer": 2.5}, {"kind": "maths", "value": "2.5"}),
+        ({"question": "q?", "answer": ["Oslo", "Christiania"]}, {"kind": "text", "accept": ["Oslo", "Christiania"]}),
+        ({"question": "q?", "answers": {"text": ["a", "b", "a"]}}, {"kind": "text", "accept": ["a", "b"]}),
+        ({"question": "q?", "answer": {"value": "a", "aliases": ["b"]}}, {"kind": "text", "accept": ["a", "b"]}),
+        (
+            {"question": "q?", "choices": ["x", "y"], "answer": 0},
+            {"kind": "choice", "value": "A", "choices": ["x", "y"]},
+        ),
+        (
+            {"prompt": user("q?"), "reward_model": {"ground_truth": "4"}, "ability": "math"},
+            {"kind": "maths", "value": "4"},
+        ),
+    ],
+)
+def test_a_reference_says_how_an_answer_is_judged(load, record, check):
+    (row,) = load(record)
+    assert row.extra["check"] == check
+    require_known(check)
+
+
+@pytest.mark.parametrize("answer", [True, "  ", 5])
+def test_an_answer_that_is_none_is_named_by_its_column(load, answer):
+    with pytest.raises(UsageError, match=r"row 1: (field 'reply' is (true|empty)|the answer is 5), expected"):
+        load({"question": "q?", "reply": answer} if answer != 5 else {"question": "q?", "choices": ["x"], "answer": 5})
+
+
+def test_the_text_of_a_system_column_is_the_first_message_in_any_format(load, capsys):
+    blocks = [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]
+    for record in (
+        {"prompt": "q?", "golden_response": "a.", "system": "s"},
+        {"prompt": user("q?"), "system_prompt": "s"},
+        {"messages": [USER, ANSWER], "system": blocks},
+        {"conversations": [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "a."}], "system_prompt": "s"},
+        {"messages": [SYSTEM, USER, ANSWER], "system": "s"},
+    ):
+        (row,) = load(record)
+        assert row.prompt == [SYSTEM, USER] and row.extra == {}
+        assert ", system = system" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["images", "image", "audio", "videos"])
+def test_pictures_and_sound_are_refused_by_the_name_of_their_column(load, name):
+    for value in (["a.png"], {"bytes": None, "path": "x"}, "photos/a.JPG"):
+        with pytest.raises(UsageError, match=f"row 1: field '{name}' is .*, and this trainer reads text alone"):
+            load({"messages": [USER, ANSWER], name: value})
+    (row,) = load({"messages": [USER, ANSWER], "image": "ubuntu:24.04", "images": [], "video": None})
+    assert row.extra == {"image": "ubuntu:24.04", "images": []}
+
+
+def test_a_column_that_says_much_and_that_no_model_reads_is_told(load, capsys):
+    load({"prompt": "q?", "golden_response": "a.", "context": "c"})
+    said = capsys.readouterr().out
+    assert "no model reads the column context; where it belongs to the prompt, " in said
+    assert '--columns prompt="{context}\\n\\n{prompt}" puts it there' in said
+    load({"question": "q?", "answer": "a.", "context": "c"})
+    assert "no model reads" not in capsys.readouterr().out
+
+
+def test_a_template_of_columns_takes_texts_alone(load):
+    with pytest.raises(UsageError, match=r"field 'talk' is .*, and --columns has it within a text"):
+        load({"talk": [USER], "say": "a"}, columns='prompt="{talk}",golden_response=say')
+
+
+USED = {"role": "assistant", "content": "I look.", "tool_calls": [{"type": "function", "function": {
+    "name": "sum", "arguments": {"a": 1}}, "id": "t1"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoken", "returned"),
+    [
+        (
+            [
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "I look."},
+                    {"type": "tool_use", "id": "t1", "name": "sum", "input": {"a": 1}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "3"}]},
+                    {"type": "text", "text": "So?"},
+                ]},
+            ],
+            [{"role": "tool", "content": "3", "tool_call_id": "t1"}, {"role": "user", "content": "So?"}],
+        ),
+        (
+            [
+                {"role": "assistant", "content": [
+                    {"text": "I look."}, {"toolUse": {"toolUseId": "t1", "name": "sum", "input": {"a": 1}}},
+                ]},
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "t1", "content": [{"json": {"n": 3}}]}}]},
+            ],
+            [{"role": "tool", "content": '{"n": 3}', "tool_call_id": "t1"}],
+        ),
+        (
+            [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+                {"type": "function_call", "call_id": "t1", "name": "sum", "arguments": '{"a": 1}'},
+                {"type": "function_call_output", "call_id": "t1", "output": "3"},
+            ],
+            [{"role": "tool", "content": "3", "tool_call_id": "t1"}],
+        ),
+        (
+            [
+                {"role": "model", "parts": [{"text": "I look."}, {"functionCall": {
+                    "id": "t1", "name": "sum", "args": {"a": 1}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "sum", "response": {"n": 3}}}]},
+            ],
+            [{"role": "tool", "content": '{"n": 3}', "name": "sum"}],
+        ),
+    ],
+)  # fmt: skip
+def test_calls_and_results_in_blocks_and_items_are_calls_and_messages_of_tools(load, spoken, returned):
+    rows = load({"messages": [USER, *spoken, ANSWER]})
+    assert rows[0].prompt == [USER] and rows[0].golden_response == "I look."
+    assert rows[0].golden_calls == [{"name": "sum", "arguments": {"a": 1}}]
+    assert rows[1].prompt == [USER, USED, *returned] and rows[1].golden_response == "a."
+
+
+def test_what_the_responses_api_was_given_and_gave_is_a_row(load):
+    call = {"type": "function_call", "call_id": "c", "name": "sum", "arguments": "{}"}
+    (row,) = load({"instructions": "s", "input": [USER], "output": [{"type": "reasoning", "summary": []}, call, call]})
+    assert row.prompt == [SYSTEM, USER] and row.golden_calls == [{"name": "sum", "arguments": {}}] * 2
+
+
+def test_pictures_in_blocks_are_refused_by_number_and_type(load):
+    with pytest.raises(UsageError, match="part 2 of message 1 of 'contents' is of the type 'inlineData'"):
+        load({"contents": [{"role": "user", "parts": [{"text": "q?"}, {"inlineData": {"data": ""}}]}]})
+
+
+def test_calls_in_the_texts_of_glaive_are_calls_and_its_functions_tools(load):
+    system = 'SYSTEM: Use the functions -\n{"name": "sum", "description": "Adds.", "parameters": {"type": "object"}}\n'
+    chat = (
+        'USER: q?\n\n\nASSISTANT: <functioncall> {"name": "sum", "arguments": \'{"a": "it\\\'s"}\'} <|endoftext|>\n\n\n'
+        'FUNCTION RESPONSE: {"n": 3}\n\n\nASSISTANT: a. <|endoftext|>\n\n\n'
+    ).replace("it\\'s", "its")
+    one, two = load({"system": system, "chat": chat})
+    assert one.tools == [TOOL] and one.golden_calls == [{"name": "sum", "arguments": {"a": "its"}}]
+    assert [message["role"] for message in two.prompt] == ["system", "user", "assistant", "tool"]
+    assert two.golden_response == "a."
+
+
+@given(text=st.text(alphabet="USER: ASSISTANTfunctioncall<>{}\"':\n", max_size=60))
+def test_any_text_of_glaive_is_rows_or_a_message(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("glaive") / "rows.json"
+    path.write_text(json.dumps([{"system": "", "chat": f"USER: {text}\n\n\nASSISTANT: {text}"}]))
+    with contextlib.suppress(UsageError):
+        assert [*load_rows(str(path), needs_golden=False)]
+
+
+def test_an_empty_answer_in_a_conversation_is_named_by_its_number(load):
+    with pytest.raises(UsageError, match="row 1: message 2 of 'messages' is the assistant's and empty"):
+        load({"messages": [USER, {"role": "assistant", "content": " "}]})
+
+
+def test_columns_without_a_value_are_shown(load):
+    with pytest.raises(UsageError, match="has the columns golden_response, prompt, and no value in them"):
+        load({"prompt": None, "golden_response": None})
+
+
+def test_what_to_type_is_told_from_columns_that_hold_text(load):
+    with pytest.raises(UsageError, match="--columns prompt=article,golden_response=highlights"):
+        load({"id": "1", "article": "long", "highlights": "short", "n": 3})
+    with pytest.raises(UsageError, match=r"one message of a tree\. Pass the file that has the trees whole"):
+        load({"message_id": "1", "parent_id": "0", "text": "q?", "role": "prompter"})
 
 
 def test_calls_and_tools_of_a_conversation_are_the_rows_golden_calls_tools_and_answer(load):
@@ -236,16 +452,20 @@ def test_what_was_written_is_read_as_the_same_row(load):
     assert [*load(row.to_json())] == [row]
 
 
+KEYS = st.sampled_from(
+    ["role", "content", "tool_calls", "function", "name", "from", "value", "parts", "type", "text", "input", "replies"]
+)
 SHAPES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(0, 9)
     | st.text(max_size=3)
-    | st.sampled_from(["user", "assistant", "tool"]),
+    | st.sampled_from(["user", "assistant", "tool", "tool_use", "tool_result", "function_call"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "tool_calls", "function", "name", "from", "value"]), inner
+            KEYS,
+            inner,
         )
     ),
     max_leaves=10,
@@ -255,7 +475,9 @@ COLUMN_NAMES = st.sampled_from(
         "prompt", "completion", "messages", "conversations", "chosen", "rejected", "question", "answer", "instruction",
         "input", "output", "system", "history", "tools", "functions", "golden_response", "golden_answer", "check", "id",
         "choices", "answerKey", "turns", "function", "query", "answers", "Instructions", "Golden_Answers", "label",
-        "privileged_context", "Instances", "NLDocumentation", "reference",
+        "privileged_context", "Instances", "NLDocumentation", "reference", "contents", "systemInstruction", "chat",
+        "options", "endings", "ctx", "sentence", "option1", "option2", "reward_model", "code", "test_list", "text",
+        "canonical_solution", "message_tree_id", "image", "context", "solution", "problem", "instructions", "ability",
     ]
 )  # fmt: skip
 

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.data.dataset import load_rows
 from trainer.data.rows import json_values as json_values_module
+from trainer.data.rows.digests import data_digests
 from trainer.data.rows.json_values import NotJson, json_values
 from trainer.data.rows.records import read_records
 from trainer.errors import UsageError
@@ -135,6 +137,7 @@ def test_what_json_lacks_comes_out_of_a_table_as_it_is(tmp_path):
         (b'[{"prompt": "q"}', "ends within an array"),
         (b'[{"prompt": "q', "line 1 is not JSON: the file ends within a value"),
         (b'{"prompt": "q"}\n{"prompt": q}\n', "line 2 is not JSON"),
+        (b'{"prompt": q}\n{"prompt": "q"}\n', "line 1 is not JSON"),
         (b"<!DOCTYPE html><html>Not found</html>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"prompt: a\n", "neither JSON nor a table"),
@@ -237,3 +240,48 @@ def test_no_text_makes_the_reader_fail_otherwise_than_in_a_sentence(tmp_path_fac
                 json.loads(value.text)
         except NotJson as error:
             assert str(error).startswith("line ")
+
+
+@pytest.mark.parametrize(
+    "broken", ['{"prompt": "r", "golden_response": ["b"', '{"prompt": "r, "n": 1}', '{"prompt": "r']
+)
+def test_a_broken_line_between_whole_ones_is_a_bad_row_that_can_be_skipped(tmp_path, broken, capsys):
+    path = tmp_path / "rows.jsonl"
+    line = '{"prompt": "q", "golden_response": "a"}'
+    path.write_text(f"{line}\n{broken}\r\n{line}\n")
+    with pytest.raises(UsageError, match=r"row 2: it is not JSON: .* at character \d+ of '{\"prompt\": \"r"):
+        load_rows(str(path))
+    rows = load_rows(str(path), skip_bad_rows=True)
+    assert [row.id for row in rows] == ["1", "3"] and "dropped 1 bad of 3 rows (rows 2)" in capsys.readouterr().out
+
+
+def test_one_row_that_holds_lists_of_objects_is_a_row(tmp_path):
+    path = tmp_path / "rows.json"
+    function = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
+    path.write_text(
+        json.dumps({"id": "irrelevance_0", "question": [[{"role": "user", "content": "q"}]], "function": [function]})
+    )
+    (row,) = load_rows(str(path), needs_golden=False)
+    assert row.golden_answer == [] and row.tools is not None and row.tools[0]["function"]["name"] == "f"
+
+
+def test_possible_answers_beside_a_file_of_questions_are_joined_by_id_and_belong_to_its_data(tmp_path, capsys):
+    path, answers = tmp_path / "BFCL_v3_simple.json", tmp_path / "possible_answer" / "BFCL_v3_simple.json"
+    asked = {"question": [[{"role": "user", "content": "q"}]], "function": [{"name": "f"}]}
+    path.write_text("".join(json.dumps({"id": f"simple_{n}"} | asked) + "\n" for n in (1, 0)))
+    answers.parent.mkdir()
+
+    def write(*values: int) -> None:
+        answers.write_text(
+            "".join(json.dumps({"id": f"simple_{n}", "ground_truth": [{"f": {"x": [n]}}]}) + "\n" for n in values)
+        )
+
+    write(0, 1)
+    found = [row.golden_answer for row in load_rows(str(path), needs_golden=False)]
+    assert found == [[{"Action": "f", "Action_Input": {"x": n}, "accepts": {"x": [n]}}] for n in (1, 0)]
+    assert f"ground_truth of each id from {answers}" in capsys.readouterr().out
+    before = data_digests(str(path))
+    write(0)
+    assert data_digests(str(path)) != before and set(before) == {str(path), str(answers)}
+    with pytest.raises(UsageError, match="row 1: field 'ground_truth' is missing, which other rows of the file have"):
+        load_rows(str(path), needs_golden=False)

@@ -1,11 +1,15 @@
 """A tool in any spelling becomes the one that chat templates and servers take, and none loses its arguments."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.rows.row import BadRow
+from trainer.data.rows.tool_files import load_tools
 from trainer.data.rows.tools import as_openai, tools_in
+from trainer.errors import UsageError
 
 SCHEMA = {
     "type": "object",
@@ -184,3 +188,26 @@ def test_no_spelling_loses_an_argument(kinds):
         ("parameters", listed),
     ]:
         assert as_openai({"name": "a", key: told})["function"]["parameters"] == schema
+
+
+@pytest.mark.parametrize("name", ["api.json", "api.yaml"])
+def test_an_openapi_document_is_a_file_of_tools_for_rows(tmp_path, name):
+    path = tmp_path / name
+    parameters = [{"name": "city", "in": "path", "required": True, "schema": {"type": "string", "nullable": True}}]
+    operation = {"operationId": "get_weather", "summary": "Tells.", "parameters": parameters, "responses": {}}
+    document = {"openapi": "3.0.0", "info": {}, "paths": {"/weather/{city}": {"get": operation}}}
+    path.write_text(json.dumps(document))  # which is YAML too
+    schema = {"type": "object", "properties": {"city": {"type": ["string", "null"]}}, "required": ["city"]}
+    function = {"name": "get_weather", "description": "Tells.", "parameters": schema}
+    assert load_tools(str(path)) == ({"type": "function", "function": function},)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[]", "holds no tools"), ("{}", "expected a list of tools"), ('{"swagger": "2.0"}', "expected OpenAPI 3")],
+)
+def test_a_file_without_tools_says_what_was_found(tmp_path, content, words):
+    path = tmp_path / "tools.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=words):
+        load_tools(str(path))

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from trainer.data.rows.tools import rebuilt
-from trainer.generation.schemas import (
+from trainer.data.rows.schemas import (
     BadTool,
     Schema,
     as_list,
@@ -18,6 +17,7 @@ from trainer.generation.schemas import (
     target_of,
     within,
 )
+from trainer.data.rows.tools import rebuilt
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 NOT_MERGEABLE = {
