@@ -15,9 +15,7 @@ LENGTHS = ["--max_prompt_length", "256", "--max_completion_length", "64", "--per
 
 def run(subcommand: str, *arguments: object) -> None:
     command = [sys.executable, "-m", "trainer", subcommand, "--local_files_only", *map(str, [*LENGTHS, *arguments])]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
