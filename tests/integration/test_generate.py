@@ -60,7 +60,7 @@ def test_the_teachers_answers_are_valid_right_rows_and_a_killed_run_ends_in_the_
     unbroken.mkdir()
     broken.mkdir()
     said = finish(command(teacher_url, unbroken))
-    assert said.startswith(f"{TRAIN + EVAL} rows, ")
+    assert f"\n{TRAIN + EVAL} rows, " in said  # behind what the prompts were read as
 
     rows: list[list[Row]] = [load_rows(str(unbroken / "out" / name)) for name in FILES]
     assert [len(part) for part in rows] == [TRAIN, EVAL]

@@ -113,10 +113,8 @@ def test_the_data_functions_rebuild_the_shipped_context_and_its_prompts_exactly(
 def test_the_context_says_how_to_answer_and_neither_its_prompts_nor_it_know_what_is_asked_afterwards():
     prompts, held_out = rows_of("context/prompts"), rows_of("context/eval_data")
     assert (len(prompts), len(held_out)) == (100, 128) and {"id", "prompt"} == {key for row in prompts for key in row}
-    texts = " ".join(
-        [(FOLDER / "context" / "context.txt").read_text(encoding="utf-8"), *(r["prompt"] for r in prompts)]
-    )
-    words = set(re.findall(r"\w+", texts))
+    context = (FOLDER / "context" / "context.txt").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", " ".join([context, *(row["prompt"] for row in prompts)])))
     assert {call["Action"] for row in held_out for call in row["golden_answer"]} == {"tamiko"} <= words
     assert not entities_of(held_out) & words
 
