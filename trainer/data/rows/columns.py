@@ -93,6 +93,7 @@ def chosen_format(path: str, records: Sequence[Any], columns: str | None, every_
             renamed = lambda record: (row for one in given.records(record) for row in spoken.records(one))  # noqa: E731
             return Format("--columns", f"messages = {given.sources['messages']}", renamed)
         meaning = ", ".join(f"{field} = {source}" for field, source in given.sources.items())
+        meaning = meaning.replace("\n", "\\n")
         return Format("--columns", meaning, given.records)
     found = format_of(list(seen), every_turn)
     if len(found) > 1 and _say_the_same(records, found):

@@ -65,7 +65,7 @@ def _places(spec: str) -> list[Place]:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix not in SUFFIXES:
         return _of_hub(name, config, part)
     raise UsageError(
-        f"no data at {name}. Pass a file (JSON, JSON lines, CSV, Parquet, Arrow), a folder of such files, or the name "
+        f"no data at {spec}. Pass a file (JSON, JSON lines, CSV, Parquet, Arrow), a folder of such files, or the name "
         "of a dataset of the hub, ORG/NAME."
     )
 

@@ -390,7 +390,7 @@ def test_columns_say_which_is_which_also_as_texts_that_join_several(load, capsys
     record = {"ask": "q", "more": "m", "say": "a, b", "n": 1}
     (row,) = load(record, columns='prompt="{ask}: {more}\\n",golden_response=say')
     assert (row.prompt, row.golden_response, row.extra) == (user("q: m\n"), "a, b", {"n": 1})
-    assert "--columns: prompt = {ask}: {more}" in capsys.readouterr().out
+    assert "--columns: prompt = {ask}: {more}\\n, golden_response = say\n" in capsys.readouterr().out
     (row,) = load({"talk": [USER, ANSWER], "n": 1}, columns="messages=talk")
     assert (row.prompt, row.golden_response) == ([USER], "a.")
 
