@@ -40,6 +40,7 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.enable_thinking = enable_thinking
         self._found: dict[Any, tuple[Adaptation, ...] | str] = {}
+        self._said: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -57,10 +58,8 @@ class ChatTemplate:
         """
         tools = tools or None  # some templates write an introduction to no tools at all
         if tools and not self.writes_tools:
-            raise BadRow(
-                f"{self.name} has no place for tools: they would be dropped. Use a model whose template has one, or "
-                "put them into the prompt."
-            )
+            self._say_once(f"{self.name} has no place for tools; they are written as JSON into {self._place_of_tools}")
+            return self.text(_with_tools(messages, tools, self._place_of_tools), None, opens_answer=opens_answer)
         try:
             return self._render(self.messages_for(messages, tools), tools, opens_answer=opens_answer)
         except REFUSALS as error:
@@ -89,6 +88,22 @@ class ChatTemplate:
         texts = [self._try([USER], [PROBE_TOOL]), self._try(as_parts([USER]), [PROBE_TOOL])]
         words = ("zqxtool", "zqxpurpose", "zqxargument")
         return any(text is not None and all(word in text for word in words) for text in texts)
+
+    @cached_property
+    def writes_calls(self) -> bool:
+        """Whether calls of an assistant's message are written at all."""
+        return any(self._probe_call(arguments) for arguments in ({"zqxkey": 1}, '{"zqxkey": 1}'))
+
+    @cached_property
+    def _place_of_tools(self) -> str:
+        """Where tools are written as text: the system message, or the user's first where there is no such role."""
+        text = self._try([{"role": "system", "content": "zqxsystem"}, USER])
+        return "the system message" if text is not None and "zqxsystem" in text else "the first message of the user"
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            print(f"warning: {what}")
 
     @cached_property
     def arguments_as_text(self) -> bool:
@@ -183,7 +198,10 @@ class ChatTemplate:
         """The fewest adaptations by which nothing is lost; else what is wrong with the messages as they are."""
         marked = [self._with_arguments(message) for message in _marked(messages)]
         refused = dropped = ""
-        for adaptations in _subsets([each for each in ADAPTATIONS if each(marked) != marked]):
+        ways = _subsets([each for each in ADAPTATIONS if each(marked) != marked])
+        if not self.writes_calls and any(message.get("tool_calls") for message in messages):
+            ways += [(calls_as_text, *others) for others in ways]
+        for adaptations in ways:
             try:
                 text = self._render(_adapted(marked, adaptations), tools)
             except REFUSALS as error:
@@ -191,6 +209,8 @@ class ChatTemplate:
                 continue
             lost = _lost(messages, text)
             if lost is None:
+                if calls_as_text in adaptations:
+                    self._say_once(f"{self.name} has no place for tool calls; they are written as <tool_call> JSON")
                 return adaptations
             if as_parts not in adaptations:  # which few templates know at all
                 told = f"{self.name} leaves out {lost}. Change the row, or use another model or --chat_template."
@@ -321,12 +341,40 @@ def as_parts(messages: list[Message]) -> list[Message]:
     ]
 
 
+def calls_as_text(messages: list[Message]) -> list[Message]:
+    """Calls within the text, as Hermes and Qwen write them, and what they gave as the user's words."""
+    changed = []
+    for message in messages:
+        if message.get("tool_calls"):
+            lines = [
+                f"<tool_call>\n{json.dumps(call['function'], ensure_ascii=False)}\n</tool_call>"
+                for call in message["tool_calls"]
+            ]
+            rest = {key: value for key, value in message.items() if key != "tool_calls"}
+            message = {**rest, "content": "\n".join(filter(None, [message.get("content"), *lines]))}
+        elif message["role"] == "tool":
+            message = {"role": "user", "content": f"<tool_response>\n{message.get('content')}\n</tool_response>"}
+        changed.append(message)
+    return changed
+
+
+def _with_tools(messages: list[Message], tools: list[Tool], place: str) -> list[Message]:
+    """The messages with the tools as text, in the system message or before the user's first words."""
+    text = "\n".join(["Tools:", *(json.dumps(tool, ensure_ascii=False) for tool in tools)])
+    role = "system" if place == "the system message" else "user"
+    number = next((number for number, message in enumerate(messages) if message["role"] == role), None)
+    if number is None:
+        return [{"role": role, "content": text}, *messages]
+    own = messages[number].get("content") or ""
+    both = f"{own}\n\n{text}" if role == "system" else f"{text}\n\n{own}"
+    return [*messages[:number], {**messages[number], "content": both.strip()}, *messages[number + 1 :]]
+
+
 ADAPTATIONS: tuple[Adaptation, ...] = (developer_as_system, empty_for_none, with_numbered_calls, as_parts)
 
 
-def _subsets(adaptations: list[Adaptation]) -> Iterable[tuple[Adaptation, ...]]:
-    for size in range(len(adaptations) + 1):
-        yield from combinations(adaptations, size)
+def _subsets(adaptations: list[Adaptation]) -> list[tuple[Adaptation, ...]]:
+    return [some for size in range(len(adaptations) + 1) for some in combinations(adaptations, size)]
 
 
 def _adapted(messages: list[Message], adaptations: Iterable[Adaptation]) -> list[Message]:
