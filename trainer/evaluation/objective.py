@@ -9,12 +9,14 @@ from typing import Any
 from trainer.errors import UsageError
 from trainer.evaluation.headroom import as_record, decided, measure, route_of, told_of
 from trainer.evaluation.scorer import load_scorer
+from trainer.evaluation.verdicts import Decision
 from trainer.run.atomic import write_text
 from trainer.run.directory import RunDirectory
+from trainer.settings.options import Train
 from trainer.settings.resolve import Resolved, read_config_file
 from trainer.teachers.preflight import require_teacher
 from trainer.training.arguments import training_arguments
-from trainer.training.inputs import read_inputs, settle
+from trainer.training.inputs import Inputs, read_inputs, settle
 
 AUTO_ROWS = 64
 RECORD = "headroom.json"
@@ -53,24 +55,25 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     if settings.vllm_server_base_url:
         require_free_choice(resolved)
         require_teacher(settings)
+    decision, record = _measured(settings, inputs)
+    if decision.objective is None:
+        found_none = "can't choose" if decision.is_open else "found none that can work"
+        raise UsageError(f"--objective auto {found_none}: {decision.reason}")
+    return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
 
+
+def _measured(settings: Train, inputs: Inputs) -> tuple[Decision, dict[str, Any]]:
+    """What the headroom of some evaluation rows says, printed, and its record."""
     print("── headroom", flush=True)
-    encoder = inputs.encoder
-    pool = encoder.require(
-        inputs.eval_rows["new_skill"], settings.eval_data_path, skip_bad_rows=settings.skip_bad_rows, shows_own=True
-    )
+    encoder, data = inputs.encoder, settings.eval_data_path or ""
+    pool = encoder.require(inputs.eval_rows["new_skill"], data, skip_bad_rows=settings.skip_bad_rows, shows=True)
     found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
     forced = settings.tokenizer_route == "byte"
     route = route_of(settings, encoder, settings.byte_route, force_bytes=forced)
     all_golden = all(row.has_demonstration or row.privileged_context is not None for row in inputs.train_rows)
     decision = decided(found, route, alpha=settings.alpha, teacher_is_shown=all_golden)
-    text = told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path)
-    print(f"{text}\n", flush=True)
-    if decision.objective is None:
-        found_none = "can't choose" if decision.is_open else "found none that can work"
-        raise UsageError(f"--objective auto {found_none}: {decision.reason}")
-    record = as_record(settings, settings.eval_data_path, found, decision)
-    return _with_objective(resolved, decision.objective, "chosen by auto, as told above"), record
+    print(f"{told_of(found, decision, model=settings.model_name_or_path, data=data)}\n", flush=True)
+    return decision, as_record(settings, data, found, decision)
 
 
 def require_free_choice(resolved: Resolved) -> None:

@@ -1,5 +1,7 @@
 """A served model answers rows, and its answers are judged as those of a local one are."""
 
+from typing import Any
+
 from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
 from trainer.data.rows.row import Message, Row
 from trainer.evaluation.scorer import Scorer
@@ -42,31 +44,28 @@ def served_answers(
     if template is not None:
         check_template(template)
     prompts = [_prompt(row, template, show_context) for row in rows]
-    said: dict[int, ChatAnswer] = {}
-
-    async def ask_all() -> None:
-        async with client:
-            with Progress(len(rows), f"eval {title}") as progress:
-
-                async def ask(number: int) -> None:
-                    try:
-                        said[number] = await client.chat(
-                            prompts[number],
-                            rows[number].tools,
-                            max_tokens=max_tokens,
-                            temperature=0.0,
-                            seed=0,
-                            enable_thinking=enable_thinking,
-                        )
-                    except RequestRefused as refusal:
-                        raise RequestRefused(f"row {rows[number].id}: {refusal}", refusal.status) from refusal
-                    progress.advance()
-
-                await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
-
-    run_until_stopped(ask_all(), STOPPED)
+    sampling = {"max_tokens": max_tokens, "temperature": 0.0, "seed": 0, "enable_thinking": enable_thinking}
+    said = run_until_stopped(_ask_all(client, rows, prompts, f"eval {title}", sampling), STOPPED)
     of_title = scorer.of(title) if scorer else None
     return [_judged(row, said[number], of_title) for number, row in enumerate(rows)]
+
+
+async def _ask_all(
+    client: TeacherClient, rows: list[Row], prompts: list[list[Message]], what: str, sampling: dict[str, Any]
+) -> dict[int, ChatAnswer]:
+    said: dict[int, ChatAnswer] = {}
+    async with client:
+        with Progress(len(rows), what) as progress:
+
+            async def ask(number: int) -> None:
+                try:
+                    said[number] = await client.chat(prompts[number], rows[number].tools, **sampling)
+                except RequestRefused as refusal:
+                    raise RequestRefused(f"row {rows[number].id}: {refusal}", refusal.status) from refusal
+                progress.advance()
+
+            await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
+    return said
 
 
 def _prompt(row: Row, template: str | None, show_context: str) -> list[Message]:
