@@ -23,8 +23,9 @@ from trainer.data.privileged import read_context
 from trainer.data.rows.columns import asking_column, chosen_format, suggestion, unread_columns
 from trainer.data.rows.formats import Format, require_text_alone, with_system
 from trainer.data.rows.json_values import reason_of_broken
+from trainer.data.rows.kept import keep_array, kept_array
 from trainer.data.rows.own_format import parse_row, require_whole
-from trainer.data.rows.records import Records, keep_array, kept_array, read_records
+from trainer.data.rows.records import Records, read_records
 from trainer.data.rows.row import BadRow, Row, Tool
 from trainer.data.rows.tool_files import load_tools
 from trainer.errors import UsageError

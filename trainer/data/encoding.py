@@ -14,8 +14,9 @@ from trainer.data.dataset import Rows
 from trainer.data.privileged import require_shown
 from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.data.refusals import without_refused
-from trainer.data.rows.records import kept_table
+from trainer.data.rows.kept import cache, kept_table
 from trainer.data.rows.row import BadRow, Row
+from trainer.errors import UsageError
 from trainer.run.shares import SHARE, in_shares
 
 compute: Any = pyarrow.compute
@@ -106,7 +107,13 @@ def encode(
     parts = partial(_parts, rows, encoder, other, needs_shown)
     if isinstance(rows, Rows) and len(rows) > SHARE:
         key = f"{KEPT_AS}/{rows.fingerprint}/{encoder.fingerprint}/{other}/{needs_shown}"
-        table = kept_table(key, lambda file: _write(parts(), file))
+        try:
+            table = kept_table(key, lambda file: _write(parts(), file))
+        except OSError as error:
+            raise UsageError(
+                f"can't keep the encoded rows in {cache()}: {error.strerror}. Free some room there, or set "
+                "HF_DATASETS_CACHE to a folder that has some."
+            ) from error
     else:
         table = datasets.Dataset(datasets.table.InMemoryTable(pyarrow.concat_tables(parts())))
     refusals: Any = table.data.column("refusal")

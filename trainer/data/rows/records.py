@@ -9,16 +9,13 @@ import hashlib
 import itertools
 import json
 import lzma
-import os
-import tempfile
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import datasets.config
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 from datasets.exceptions import DatasetGenerationError
@@ -27,6 +24,7 @@ from datasets.utils.logging import disable_progress_bar
 from trainer.data.rows.bfcl import with_possible_answers
 from trainer.data.rows.formats import format_of
 from trainer.data.rows.json_values import NotJson, Value
+from trainer.data.rows.kept import cache, kept_table
 from trainer.data.rows.places import Place, places
 from trainer.data.rows.table_values import as_json
 from trainer.data.rows.texts import NotRows, text_records
@@ -137,11 +135,11 @@ def _saved(place: Place, digest: str) -> Any:
 def _parquet(place: Place, digest: str) -> Any:
     if not pyarrow.parquet.read_metadata(place.path).num_rows:  # which datasets takes for a batch of size 0
         return datasets.Dataset.from_dict({})
-    return datasets.Dataset.from_parquet(str(place.path))
+    return datasets.Dataset.from_parquet(str(place.path), cache_dir=str(cache()))
 
 
 def _arrow(place: Place, digest: str) -> Any:
-    return datasets.load_dataset("arrow", data_files=str(place.path), split="train")
+    return datasets.load_dataset("arrow", data_files=str(place.path), split="train", cache_dir=str(cache()))
 
 
 def _text(place: Place, digest: str) -> datasets.Dataset:
@@ -152,57 +150,6 @@ def _text(place: Place, digest: str) -> datasets.Dataset:
 def _values(place: Place) -> Iterator[Value]:
     rows = _rows_within(place, text_records(place.path))
     return rows if place.answers is None else with_possible_answers(rows, place.answers)
-
-
-def kept_table(key: str, write: Callable[[str], None]) -> datasets.Dataset:
-    """The table that `write` writes into an Arrow file, once for each key; kept in the datasets cache.
-
-    Where the cache takes no file it is written for this process alone.
-    """
-    target = _kept_file(key, ".arrow")
-    try:
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(target, write)
-    except PermissionError:
-        target = Path(tempfile.mkdtemp()) / target.name
-        _write_whole(target, write)
-    return datasets.Dataset.from_file(str(target))
-
-
-def kept_array(key: str) -> np.ndarray | None:
-    """The array that was kept under this key in the datasets cache; None where none is."""
-    file = _kept_file(key, ".npy")
-    return np.load(file, mmap_mode="r") if file.exists() else None
-
-
-def keep_array(key: str, array: np.ndarray) -> None:
-    """Keep an array in the datasets cache, where it takes files."""
-
-    def write(path: str) -> None:
-        with open(path, "wb") as file:
-            np.save(file, array)
-
-    try:
-        _write_whole(_kept_file(key, ".npy"), write)
-    except OSError:
-        return  # it is found again
-
-
-def _kept_file(key: str, suffix: str) -> Path:
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "self_distillation"
-    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{suffix}"
-
-
-def _write_whole(target: Path, write: Callable[[str], None]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    os.close(descriptor)
-    try:
-        write(temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _write(values: Iterator[Value], path: str) -> None:
