@@ -42,8 +42,9 @@ class RunDirectory:
         run.require_writable()
         run._hold()
         content = configuration(resolved)
-        free = {f.name for f in dataclasses.fields(resolved.settings) if not f.metadata["decides"]}
-        run._require_same_configuration(content, may_differ=free)
+        fields = dataclasses.fields(resolved.settings)
+        free = {f.name for f in fields if not f.metadata["decides"]}
+        run._require_same_configuration(content, {f.name: f.default for f in fields}, may_differ=free)
         if not run.is_finished():
             write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return run
@@ -70,13 +71,16 @@ class RunDirectory:
                 f"another `train` is at work in {self.path}. Wait for it to end, or pass another --output_dir."
             )
 
-    def _require_same_configuration(self, content: dict[str, Any], may_differ: set[str]) -> None:
+    def _require_same_configuration(
+        self, content: dict[str, Any], defaults: dict[str, Any], may_differ: set[str]
+    ) -> None:
+        """A setting that the run's file lacks had its default: it may be of a version without it."""
         found = self._read_configuration()
         if found is None:
             self._require_no_checkpoint()
             return
         keys = [key for key in content | found if key not in may_differ]
-        differing = [key for key in keys if content.get(key) != found.get(key)]
+        differing = [key for key in keys if content.get(key) != found.get(key, defaults.get(key))]
         if differing:
             key = differing[0]
             more = f" ({len(differing) - 1} more settings differ)" if len(differing) > 1 else ""

@@ -31,6 +31,16 @@ def test_a_run_of_other_settings_is_refused_with_the_setting_that_differs(tmp_pa
         RunDirectory.open(str(tmp_path), settings("--seed", "8"))
 
 
+def test_a_run_of_a_version_without_a_setting_goes_on_where_that_has_its_default(tmp_path):
+    RunDirectory.open(str(tmp_path), settings())
+    config = tmp_path / "config.yaml"
+    config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("turns:")))
+    RunDirectory.open(str(tmp_path), settings())
+    with pytest.raises(UsageError, match=r"turns=None, this one has 'last'"):
+        config.write_text("".join(x for x in config.read_text().splitlines(True) if not x.startswith("turns:")))
+        RunDirectory.open(str(tmp_path), settings("--turns", "last"))
+
+
 def test_what_decides_nothing_may_differ_when_a_run_goes_on(tmp_path):
     RunDirectory.open(str(tmp_path), settings("--save_steps", "5"))
     directory = RunDirectory.open(str(tmp_path), settings("localhost:9", "--save_steps", "6", "--local_files_only"))
