@@ -52,7 +52,7 @@ def check_checkpoint() -> None:
 def check_rows() -> None:
     train, held_out = load_rows(str(GENERATED / "train_data.json")), load_rows(str(GENERATED / "eval_data.json"))
     assert len(train) == 12 and len(held_out) == 4, f"{len(train)} and {len(held_out)} rows, expected 12 and 4"
-    assert all(row.golden_response for row in train + held_out), "a row has no golden_response"
+    assert all(row.golden_response for row in [*train, *held_out]), "a row has no golden_response"
     shared = {json.dumps(row.prompt) for row in train} & {json.dumps(row.prompt) for row in held_out}
     assert not shared, f"{len(shared)} prompts stand in both files"
     print(f"generate: {len(train)} + {len(held_out)} rows in the data format")
