@@ -43,10 +43,10 @@ def _is_cut(encoder: PromptEncoder, row: Row, asked: str | BadRow | None, own: b
     if isinstance(asked, BadRow) or isinstance(text, BadRow):
         return asked if isinstance(asked, BadRow) else BadRow(str(text))
     text = text or ""
-    marks = _tried(lambda row: encoder.marks_when_shown(row), row)
+    marks = _tried(encoder.marks_when_shown, row)
     if isinstance(marks, BadRow):
         return marks
-    most = _bytes(asked or "") + _bytes(text) + len(str(marks))
+    most = _bytes(asked or "") + _bytes(text) + _bytes(str(marks))
     is_short = row.privileged_context is not None or _bytes(text) <= encoder.max_completion_length
     if is_short and most < encoder.context_room and encoder.embeddings is None:
         return False

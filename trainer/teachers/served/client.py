@@ -17,10 +17,10 @@ import msgspec
 from tqdm import tqdm
 
 from trainer.data.actions.answers import strip_thinking
-from trainer.data.actions.spoken_values import STRICT_JSON
 from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served.address import is_http_url
+from trainer.teachers.served.chat_messages import Completion, Usage, call_of, openai_messages
 from trainer.teachers.served.failures import Failure, RequestRefused
 from trainer.teachers.served.pace import Pace
 from trainer.teachers.served.retries import Exchange, PatientRequests
@@ -94,35 +94,6 @@ class _Tokens(msgspec.Struct):
 
 class _Text(msgspec.Struct):
     prompt: str
-
-
-class _Function(msgspec.Struct):
-    name: str
-    arguments: Any = None
-
-
-class _Call(msgspec.Struct):
-    function: _Function
-
-
-class _Said(msgspec.Struct):
-    content: str | None = None  # a reasoning parser leaves it null where the answer is all thinking
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Said
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
 
 
 class TeacherClient:
@@ -270,7 +241,7 @@ class TeacherClient:
     async def _chat(self, url: str, data: bytes) -> ChatAnswer:
         """One try, which the pace learns from."""
         began = time.monotonic()
-        read = self._reader(_Completion, "a chat completion")
+        read = self._reader(Completion, "a chat completion")
         try:
             completion = await self._transport.post_bytes(url, "/v1/chat/completions", data, read)
         except Failure as failure:
@@ -278,11 +249,11 @@ class TeacherClient:
                 self.pace.pushed_back(began)
             raise
         with _expecting("a chat completion", completion, self.base_url):
-            choice, usage = completion.choices[0], completion.usage or _Usage()
+            choice, usage = completion.choices[0], completion.usage or Usage()
         written = usage.completion_tokens or 0
         self.pace.answered(time.monotonic() - began, written)
         text = strip_thinking(choice.message.content or "")
-        calls = [_as_call(call.function) for call in choice.message.tool_calls or []]
+        calls = [call_of(call.function) for call in choice.message.tool_calls or []]
         return ChatAnswer(text, choice.finish_reason, usage.prompt_tokens, written, calls)
 
     async def max_logprobs(self) -> int:
@@ -391,45 +362,6 @@ class TeacherClient:
         answer = await self._transport.get(f"{url}/v1/models")
         with _expecting("a list of models", answer, url):
             return [ServedModel(model["id"], model.get("max_model_len")) for model in answer["data"]]
-
-
-def openai_messages(messages: list[Message]) -> list[Message]:
-    """Messages as OpenAI's API has them: arguments of calls are JSON text, each call has an id, its result names it.
-
-    Servers make of them what their model's template wants.
-    """
-    sent, waiting = [], []
-    for number, message in enumerate(messages):
-        if message.get("tool_calls"):
-            calls = [_sent_call(call, f"call_{number}_{place}") for place, call in enumerate(message["tool_calls"])]
-            waiting = [call["id"] for call in calls]
-            message = {**message, "tool_calls": calls}
-        elif message["role"] == "tool" and "tool_call_id" not in message and waiting:
-            message = {**message, "tool_call_id": waiting.pop(0)}
-        sent.append(message)
-    return sent
-
-
-def _sent_call(call: dict[str, Any], number: str) -> dict[str, Any]:
-    function = call.get("function", call)
-    arguments = function.get("arguments") or {}
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return {
-        "id": call.get("id") or number,
-        "type": "function",
-        "function": {"name": function["name"], "arguments": text},
-    }
-
-
-def _as_call(function: _Function) -> dict[str, Any]:
-    arguments = function.arguments or {}
-    if isinstance(arguments, str):
-        try:
-            decoded = STRICT_JSON.decode(arguments)
-        except (ValueError, RecursionError):
-            decoded = None
-        arguments = decoded if isinstance(decoded, dict) else arguments
-    return {"name": function.name, "arguments": arguments}
 
 
 def unknown_model(base_url: str, model: str, served: list[str]) -> TeacherError:

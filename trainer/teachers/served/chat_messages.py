@@ -1,0 +1,90 @@
+"""Chat messages and tool calls on their way to a server and back, in OpenAI's spelling."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from trainer.data.actions.spoken_values import STRICT_JSON
+from trainer.data.rows.row import Message
+
+
+class Function(msgspec.Struct):
+    """A call as the server has read it."""
+
+    name: str
+    arguments: Any = None
+
+
+class Call(msgspec.Struct):
+    """An entry of `tool_calls`."""
+
+    function: Function
+
+
+class Said(msgspec.Struct):
+    """The assistant's message."""
+
+    content: str | None = None  # a reasoning parser leaves it null where the answer is all thinking
+    tool_calls: list[Call] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One answer."""
+
+    message: Said
+    finish_reason: str | None = None
+
+
+class Usage(msgspec.Struct):
+    """Tokens of the request."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
+class Completion(msgspec.Struct):
+    """An answer of `/v1/chat/completions`, as far as it is looked at."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+def openai_messages(messages: list[Message]) -> list[Message]:
+    """Messages as OpenAI's API has them: arguments of calls are JSON text, each call has an id, its result names it.
+
+    Servers make of them what their model's template wants.
+    """
+    sent, waiting = [], []
+    for number, message in enumerate(messages):
+        if message.get("tool_calls"):
+            calls = [_sent_call(call, f"call_{number}_{place}") for place, call in enumerate(message["tool_calls"])]
+            waiting = [call["id"] for call in calls]
+            message = {**message, "tool_calls": calls}
+        elif message["role"] == "tool" and "tool_call_id" not in message and waiting:
+            message = {**message, "tool_call_id": waiting.pop(0)}
+        sent.append(message)
+    return sent
+
+
+def _sent_call(call: dict[str, Any], number: str) -> dict[str, Any]:
+    function = call.get("function", call)
+    arguments = function.get("arguments") or {}
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {
+        "id": call.get("id") or number,
+        "type": "function",
+        "function": {"name": function["name"], "arguments": text},
+    }
+
+
+def call_of(function: Function) -> dict[str, Any]:
+    """A call with its arguments decoded; as they are where they are no JSON object."""
+    arguments = function.arguments or {}
+    if isinstance(arguments, str):
+        try:
+            decoded = STRICT_JSON.decode(arguments)
+        except (ValueError, RecursionError):
+            decoded = None
+        arguments = decoded if isinstance(decoded, dict) else arguments
+    return {"name": function.name, "arguments": arguments}
