@@ -31,6 +31,7 @@ from trainer.evaluation.verdicts import (
     YES,
     Decision,
     Verdict,
+    what_can_work,
 )
 
 MEASURES = f"NLL of golden responses, similarity ({MEASURE}) to them"
@@ -145,12 +146,7 @@ def told(found: Views, decision: Decision, *, model: str, data: str) -> str:
     )
     lines += [f"\n{'':{width}}  {'NLL':>6}  similarity"]
     lines += [f"{LINES[title]:{width}}  {_cells(found[title])}" for title in LINES if title in found]
-    lines += ["\nwhat can work"]
-    for verdict in decision.verdicts:
-        lead = f"  {verdict.objective:<8}{verdict.works:<9}"
-        lines += textwrap.wrap(verdict.reason, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
-    choice = f"--objective {decision.objective}" if decision.objective else "open"
-    return "\n".join([*lines, "", *textwrap.wrap(f"recommended: {choice}; {decision.reason}", WIDTH)])
+    return "\n".join([*lines, *what_can_work(decision, otherwise="open")])
 
 
 def _cells(answers: Mapping[int, Answer]) -> str:

@@ -213,12 +213,17 @@ def told(right: Mapping[str, Right], decision: Decision, *, model: str, data: st
     lines = [f"\nheadroom of {model} on {len(right[STUDENT])} rows of {data}, which demonstrates\n"]
     lines += [f"{'':{width}}  accuracy  95 % interval   0 {'':{BAR - 6}}100 %  right"]
     lines += [f"{LINES[title]:{width}}  {_cells(right[title])}" for title in LINES if title in right]
-    lines += ["\nwhat can work"]
+    return "\n".join([*lines, *what_can_work(decision, otherwise="none")])
+
+
+def what_can_work(decision: Decision, *, otherwise: str) -> list[str]:
+    """The lines on each objective and on which to take; `otherwise` where none is recommended."""
+    lines = ["\nwhat can work"]
     for verdict in decision.verdicts:
         lead = f"  {verdict.objective:<8}{verdict.works:<9}"
         lines += textwrap.wrap(verdict.reason, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
-    choice = f"--objective {decision.objective}" if decision.objective else "none"
-    return "\n".join([*lines, "", *textwrap.wrap(f"recommended: {choice}; {decision.reason}", WIDTH)])
+    choice = f"--objective {decision.objective}" if decision.objective else otherwise
+    return [*lines, "", *textwrap.wrap(f"recommended: {choice}; {decision.reason}", WIDTH)]
 
 
 def _cells(right: Right) -> str:
