@@ -67,7 +67,12 @@ def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[
     paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     skip, shows = settings.skip_bad_rows, settings.with_demonstration
     if encoder is not None:
-        return {t: encoder.require(some, paths[t], skip_bad_rows=skip, shows_own=shows) for t, some in rows.items()}
+        from trainer.data.encoding import readable
+
+        return {
+            title: readable(some, encoder, paths[title] or "", shown_own=shows, skip_bad_rows=skip)
+            for title, some in rows.items()
+        }
     if not shows:
         return rows
     return {t: [*kept(some, paths[t], require_shown, skip_bad_rows=skip)] for t, some in rows.items()}

@@ -126,6 +126,32 @@ def encode(
     return kept, Encoded(table)
 
 
+def readable(
+    rows: Sequence[Row],
+    encoder: PromptEncoder,
+    path: str,
+    *,
+    shown: bool = False,
+    shown_own: bool = False,
+    skip_bad_rows: bool = False,
+) -> list[Row]:
+    """The rows to score that a model can read and whose golden response it could write, found without its weights.
+
+    Args:
+        path: The file that they come from, for people.
+        shown: Whether their prompts are also shown with a demonstration, which must have room there.
+        shown_own: Whether that is the row's own one, or its context, which it then has to have.
+        skip_bad_rows: Drop the others, and print how many and why.
+
+    Raises:
+        UsageError: a row can't be read; names file and row.
+    """
+    kept, _ = encode(rows, encoder, path, other="target", skip_bad_rows=skip_bad_rows)
+    if shown or shown_own:
+        kept, _ = encode(kept, encoder, path, other="room", needs_shown=shown_own, skip_bad_rows=skip_bad_rows)
+    return [*kept]
+
+
 def _write(parts: Sequence[pyarrow.Table], path: str) -> None:
     with pyarrow.OSFile(path, "wb") as file, pyarrow.ipc.new_stream(file, TABLE) as writer:
         for table in parts:

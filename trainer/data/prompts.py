@@ -8,15 +8,14 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Any
 
 import transformers
 from transformers import PreTrainedTokenizerBase
 
 from trainer.data.chat_template import ChatTemplate
-from trainer.data.privileged import check_template, require_shown, shown_messages, shown_text
-from trainer.data.refusals import kept
+from trainer.data.privileged import check_template, shown_messages, shown_text
 from trainer.data.rows.row import BadRow, Message, Row, Tool, as_message
 from trainer.errors import UsageError
 
@@ -202,52 +201,6 @@ class PromptEncoder:
             shown = shown_messages(probe, "?", self.template, self.show_context)
             self._marks_of[roles] = self.text(shown, row.tools)
         return self._marks_of[roles]
-
-    def require(
-        self,
-        rows: Sequence[Row],
-        path: str | None,
-        *,
-        skip_bad_rows: bool = False,
-        shows: bool = False,
-        shows_own: bool = False,
-    ) -> Sequence[Row]:
-        """The rows that this model can read and answer, found without its weights.
-
-        Args:
-            path: The file that they come from.
-            skip_bad_rows: Drop the others, and print how many and why.
-            shows: Whether their prompts are also shown with a demonstration, of which at least one token has to fit.
-            shows_own: Whether that is the row's own, or its context, which it then has to have.
-
-        Raises:
-            UsageError: a row can't be rendered, has half a character or a token without an embedding, or its prompt
-                leaves no room for a demonstration. It names file and row.
-        """
-        return kept(
-            rows, path, partial(self._check, shows=shows or shows_own, shows_own=shows_own), skip_bad_rows=skip_bad_rows
-        )
-
-    def _check(self, row: Row, *, shows: bool, shows_own: bool) -> None:
-        if shows_own:
-            require_shown(row)
-        texts = [self.text(row.prompt, row.tools), self.golden_text(row)]
-        if self.embeddings is not None:
-            for text in filter(None, texts):
-                self._require_embeddings(text)
-        if shows:
-            self._require_room(row)
-
-    def _require_embeddings(self, text: str) -> None:
-        try:
-            self._token_ids(text)
-        except UsageError as error:
-            raise BadRow(str(error)) from error
-
-    def _require_room(self, row: Row) -> None:
-        bare = len(self._token_ids(self.text(self.shown(row, ""), row.tools)))
-        if bare >= self.context_room:
-            raise BadRow(self.no_room(bare))
 
     def no_room(self, bare: int) -> str:
         """What is wrong with a row whose prompt has so many tokens before any demonstration."""

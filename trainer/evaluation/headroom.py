@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from trainer.data.dataset import Reading, drawn, load_eval_rows
+from trainer.data.encoding import readable
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
@@ -65,12 +66,7 @@ def check(settings: Check) -> None:
     require_something_to_show(pool, settings.eval_data_path)  # told before what any one row is too long for
     tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
-    pool = encoder.require(
-        pool,
-        settings.eval_data_path,
-        skip_bad_rows=settings.skip_bad_rows,
-        shows=True,
-    )
+    pool = readable(pool, encoder, settings.eval_data_path, shown=True, skip_bad_rows=settings.skip_bad_rows)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
     decision = decided(found, route_of(settings, encoder, "sampled", force_bytes=False))
     print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainer.data.encoding import readable
 from trainer.errors import UsageError
 from trainer.evaluation.headroom import as_record, decided, measure, route_of, told_of
 from trainer.evaluation.scorer import load_scorer
@@ -66,7 +67,8 @@ def _measured(settings: Train, inputs: Inputs) -> tuple[Decision, dict[str, Any]
     """What the headroom of some evaluation rows says, printed, and its record."""
     print("── headroom", flush=True)
     encoder, data = inputs.encoder, settings.eval_data_path or ""
-    pool = encoder.require(inputs.eval_rows["new_skill"], data, skip_bad_rows=settings.skip_bad_rows, shows=True)
+    rows, skip = inputs.eval_rows["new_skill"], settings.skip_bad_rows
+    pool = readable(rows, encoder, data, shown=True, skip_bad_rows=skip)
     found = measure(settings, encoder, pool, AUTO_ROWS, inputs.arguments.per_device_eval_batch_size)
     forced = settings.tokenizer_route == "byte"
     route = route_of(settings, encoder, settings.byte_route, force_bytes=forced)

@@ -10,7 +10,7 @@ from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
-from trainer.data.encoding import Encoded, encode
+from trainer.data.encoding import Encoded, encode, readable
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.digests import data_digests, model_digests
 from trainer.data.rows.row import Row
@@ -160,6 +160,6 @@ def read_eval_rows(settings: Train, encoder: PromptEncoder) -> dict[str, list[Ro
     )
     paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     return {
-        title: [*encoder.require(some, paths[title], skip_bad_rows=settings.skip_bad_rows)]
+        title: readable(some, encoder, paths[title] or "", skip_bad_rows=settings.skip_bad_rows)
         for title, some in rows.items()
     }

@@ -9,6 +9,7 @@ import pytest
 import trl
 
 from trainer.data.chat_template import ChatTemplate
+from trainer.data.encoding import readable
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
@@ -231,16 +232,16 @@ def test_rows_that_the_template_refuses_are_named_or_dropped_with_the_reason(of,
     with pytest.raises(
         UsageError, match=r"my.json, row seven: .* refuses a prompt with the roles system, system, user"
     ):
-        built.require(rows, "my.json")
-    assert built.require(rows, "my.json", skip_bad_rows=True) == rows[:1]
+        readable(rows, built, "my.json")
+    assert readable(rows, built, "my.json", skip_bad_rows=True) == rows[:1]
     told = capsys.readouterr().out
     assert told.startswith("my.json: dropped 2 of 3 rows") and "refuses a prompt" in told
     with pytest.raises(UsageError, match="none of its 2 rows can be used"):
-        built.require(rows[1:], "my.json", skip_bad_rows=True)
+        readable(rows[1:], built, "my.json", skip_bad_rows=True)
 
 
 def test_a_token_without_an_embedding_is_named(of):
     tokenizer = of("qwen3")
     built = encoder(tokenizer, embeddings=tokenizer.convert_tokens_to_ids("<eos>"))
     with pytest.raises(UsageError, match=r"rows, row 2: found the token '<eos>' \(id \d+\).* this one has no row"):
-        built.require([Row("1", [ASKED], "a"), Row("2", [ASKED], "a<eos>")], "rows")
+        readable([Row("1", [ASKED], "a"), Row("2", [ASKED], "a<eos>")], built, "rows")
