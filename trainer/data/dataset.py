@@ -34,7 +34,7 @@ from trainer.run.shares import in_shares
 T = TypeVar("T")
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")
 MOST_REASONS = 5
-CHECKED_AS = 1  # counts up when other rows are good
+CHECKED_AS = 2  # counts up when other rows are good
 
 
 @dataclass(frozen=True)

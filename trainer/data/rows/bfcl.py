@@ -2,7 +2,7 @@
 
 BFCL (Berkeley Function-Calling Leaderboard) lists the values that each parameter may have:
 `[{"get_weather": {"city": ["Oslo", "Oslo, Norway"], "unit": ["celsius", ""]}}]`, where `""` says that the parameter
-may be left out. We keep that under `accepts` and give one right input beside it:
+may be left out; an empty list says so too. We keep that under `accepts` and give one right input beside it:
 `{"Action": "get_weather", "Action_Input": {"city": "Oslo", "unit": "celsius"}, "accepts": {…}}`. Calls of a kind
 that is parallel come in any order; they have `"any_order": true`.
 """
@@ -53,22 +53,18 @@ def with_possible_answers(questions: Iterable[Value], answers: Path) -> Iterator
         yield Value(json.dumps(record), value.line, value.is_item)
 
 
-def is_possible_answer(value: Any) -> bool:
-    """Whether `bfcl_answer` takes it, and there is at least one call in it."""
-    return isinstance(value, list) and bool(value) and all(map(_is_call, value))
-
-
 def _is_call(item: Any) -> bool:
     if not isinstance(item, dict) or len(item) != 1:
         return False
     (values,) = item.values()
-    return isinstance(values, dict) and all(isinstance(each, list) and each for each in values.values())
+    return isinstance(values, dict) and all(isinstance(each, list) for each in values.values())
 
 
 def _call(item: Any, parallel: bool) -> dict[str, Any]:
     if not _is_call(item):
         raise BadRow(f"a possible answer has {item!r:.60}, {EXPECTED}.")
-    ((name, accepts),) = item.items()
+    ((name, values),) = item.items()
+    accepts = {key: each or [LEFT_OUT, []] for key, each in values.items()}
     example = {key: _example(values[0]) for key, values in accepts.items() if values[0] != LEFT_OUT}
     action: dict[str, Any] = {"Action": name, "Action_Input": example, "accepts": accepts}
     return action | {"any_order": True} if parallel else action

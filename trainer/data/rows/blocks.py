@@ -94,10 +94,12 @@ def _of_blocks(message: Block, blocks: list[Any]) -> Iterator[Block]:
         yield message | more
 
 
-def _call(block: Block) -> Block:
-    """A call as OpenAI's chat has it."""
+def _call(block: Block) -> Block | str:
+    """A call as OpenAI's chat has it, or the JSON text of one."""
     if isinstance(block.get("function"), dict):
         return block
+    if isinstance(block.get("value"), str):
+        return block["value"]
     arguments = next((block[key] for key in ("input", "args", "arguments") if block.get(key) is not None), {})
     id = next((block[key] for key in ("call_id", *IDS) if isinstance(block.get(key), str)), None)
     call = {"type": "function", "function": {"name": block.get("name"), "arguments": arguments}}

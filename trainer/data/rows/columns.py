@@ -14,6 +14,7 @@ from trainer.errors import UsageError
 
 FIELDS = ("id", "prompt", "golden_response", "golden_answer", "check", "tools", "privileged_context", "messages")
 SEEN = 100  # records that tell a file's columns
+MOST_COLUMNS = 12  # shown in a message
 NAMED = re.compile(r"""\s*(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^,]*))\s*(?:,|$)""")
 PLACE = re.compile(r"\{([^{}]+)\}")
 UNREAD = ("context", "passage", "document", "documents", "article", "story", "paragraph", "knowledge")  # that say much
@@ -160,7 +161,9 @@ def _unclear(path: str, records: Sequence[Any], seen: dict[str, Any], found: Seq
         if empty:
             return f"{path} has the columns {', '.join(empty)}, and no value in them, expected rows with a prompt."
         return f"{path} holds no objects, expected rows like {{'prompt': …, 'golden_response': …}}."
-    columns = ", ".join(f"{name} ({shown(value)})" for name, value in seen.items())
+    columns = ", ".join(f"{name} ({shown(value)})" for name, value in [*seen.items()][:MOST_COLUMNS])
+    if len(seen) > MOST_COLUMNS:
+        columns += f" and {len(seen) - MOST_COLUMNS} more"
     what = " or ".join(reading.meaning for reading in found)
     fits = f"which may be read as {what}" if found else "which fit no format that is known"
     if {"message_id", "parent_id", "text"} <= set(seen):
@@ -175,7 +178,9 @@ def suggestion(seen: Mapping[str, Any]) -> str:
     names = texts if len(texts) > 1 else list(seen)
     prompt = next((name for name in OF_PROMPTS if name in names), names[0])
     others = [name for name in names if name != prompt] or [name for name in seen if name != prompt]
-    golden = next((name for name in OF_GOLDENS if name in others), others[-1] if others else "ANSWER")
+    if not others:
+        return f"--columns {_quoted('prompt', prompt)}"
+    golden = next((name for name in OF_GOLDENS if name in others), others[-1])
     return f"--columns {_quoted('prompt', prompt)},{_quoted('golden_response', golden)}"
 
 

@@ -25,6 +25,7 @@ GOLDENS = (  # names of the good answer
     "completion", "response", "solution", "output", "answer", "target", "reply", "answers",
 )  # fmt: skip
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "contents")
+PREFERENCES = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"))
 BEFORE = ("context", "passage")  # names of what stands before a question
 SYSTEMS = ("system", "system_prompt", "systemInstruction", "system_instruction", "instructions")  # of a system's text
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
@@ -60,8 +61,8 @@ def format_of(columns: Sequence[str], every_turn: bool) -> list[Format]:
         return [Format("ToolAlpaca", "a row for each instruction of an API", _tool_alpaca)]
     if {"query", "answers", "tools"} <= has:
         return [Format("xLAM", "prompt = query, golden calls = answers, tools", _xlam)]
-    if {"chosen", "rejected"} <= has:
-        return [Format("preference pairs", "golden response = chosen", _preference)]
+    if pair := next((pair for pair in PREFERENCES if set(pair) <= has), None):
+        return [Format("preference pairs", f"golden response = {pair[0]}", lambda r: _preference(r, *pair))]
     if {"system", "chat"} <= has:
         return [Format("Glaive's function calling", "chat: " + _which(every_turn), _with(_glaive, every_turn))]
     if {"message_tree_id", "prompt"} <= has:
@@ -128,8 +129,7 @@ def _pair(name: str, asks: list[str], answer: str, short: str | None = None) -> 
 def _asked_and_answered(record: Record, asks: Sequence[str], answer: str, short: str | None) -> Iterator[Record]:
     rest = dict(record)
     parts, answered = [rest.pop(name, None) for name in asks], rest.pop(answer, None)
-    if rest.get("label", True) is False:
-        raise BadRow("'label' is false: this answer is not wanted.")
+    _require_wanted(rest)
     check = as_maths(rest.pop(short, None)) if short else None
     if check is not None and not answered:  # a result without the way to it
         golden, made = None, None
@@ -141,6 +141,12 @@ def _asked_and_answered(record: Record, asks: Sequence[str], answer: str, short:
         asked = [*before, {"role": "user", "content": asked}]
     judged = {"check": check or made} if check or made else {}
     yield judged | rest | {"prompt": asked, "golden_response": golden}
+
+
+def _require_wanted(record: Record) -> None:
+    """Raise BadRow for an answer that its label calls a bad one, as KTO's rows have it."""
+    if record.get("label") is False:
+        raise BadRow("'label' is false: this answer is not wanted.")
 
 
 def _texts(names: Sequence[str], values: Sequence[Any]) -> Iterator[str]:
@@ -190,7 +196,7 @@ def require_text_alone(record: Record) -> None:
             value, str
         ) else bool(value)  # fmt: skip
         if is_media and not isinstance(value, bool | int | float):
-            raise BadRow(f"field {name!r} is {shown(value)}, and this trainer reads text alone. Leave such rows out.")
+            raise BadRow(f"field {name!r} is {shown(value)}, and this trainer reads text alone.")
 
 
 # ---- conversations
@@ -228,9 +234,9 @@ def rows_of(messages: list[Message], rest: Record, name: str, every_turn: bool) 
     if all(message["role"] != "assistant" for message in messages):
         yield rest | {"prompt": messages}
         return
-    places = [
-        place for place, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0
-    ]
+    _require_wanted(rest)
+    weights = [message.pop("weight", 1) for message in messages]
+    places = [place for place, weight in enumerate(weights) if weight and messages[place]["role"] == "assistant"]
     places = [place for place in places if any(m["role"] != "system" for m in messages[:place])]  # not a greeting
     if not places:
         raise BadRow(f"field {name!r} has no answer of the assistant to a user, expected one.")
@@ -266,24 +272,24 @@ def _fastchat(record: Record) -> Iterator[Record]:
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
         raise BadRow(f"field 'turns' is {shown(turns)}, expected a list of questions.")
     reference = rest.pop("reference", None)
-    golden = {"golden_response": reference[0]} if isinstance(reference, list) and reference else {}
+    golden = {"golden_response": reference[0]} if isinstance(reference, list) and any(reference[:1]) else {}
     yield rest | golden | {"prompt": turns[0], "id": rest.pop("question_id", None)}
 
 
-def _preference(record: Record) -> Iterator[Record]:
+def _preference(record: Record, good: str, bad: str) -> Iterator[Record]:
     """The chosen answer; with an implicit prompt it is the last message of the chosen conversation."""
     rest = dict(record)
-    asks = next((name for name in PROMPTS if rest.get(name) is not None), "prompt")
-    chosen, prompt = _take(rest, "chosen"), rest.pop(asks, None)
-    rest.pop("rejected", None)
+    asks = next((name for name in (*PROMPTS, *CONVERSATIONS) if rest.get(name) is not None), "prompt")
+    chosen, prompt = _take(rest, good), rest.pop(asks, None)
+    rest.pop(bad, None)
     if isinstance(chosen, str) and prompt is None:
         chosen = of_transcript(chosen)
     if isinstance(chosen, str):
         yield rest | {"prompt": prompt, "golden_response": chosen}
         return
-    messages = conversation(chosen, "chosen")
+    messages = conversation(chosen if isinstance(chosen, list) else [chosen], good)
     if messages[-1]["role"] != "assistant":
-        raise BadRow(f"the last message of 'chosen' is of role {messages[-1]['role']!r}, expected 'assistant'.")
+        raise BadRow(f"the last message of {good!r} is of role {messages[-1]['role']!r}, expected 'assistant'.")
     asked = messages[:-1] or prompt
     yield rest | {"prompt": asked, "golden_response": [messages[-1]]}
 

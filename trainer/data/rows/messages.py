@@ -1,7 +1,7 @@
 """Messages as they lie about: checked, and in the one spelling that chat templates take.
 
 Roles are `system`, `developer`, `user`, `assistant`, `tool`, `function`. Content is a text, or
-absent beside tool calls.
+absent beside tool calls. An answer that is not to be learnt has the `weight` 0.
 """
 
 import json
@@ -24,6 +24,8 @@ OTHER_ROLES = {  # of ShareGPT and its kin
 }
 ASKING = ("user", "tool", "function")  # roles after which an assistant answers
 TEXT_PARTS = ("text", "input_text", "output_text")
+TEXT_KEYS = ("text", "content", "value")
+WEIGHTS = ("weight", "loss_weight")  # of a message in the loss
 MOST_SHOWN = 60
 
 
@@ -63,7 +65,9 @@ def _message(value: Any, where: str) -> Message:
     message["content"] = _content(content, where, role, may_lack=bool(calls))
     if calls:
         message["tool_calls"] = calls
-    spare = ("role", "from", "tool_calls", "function_call", "tools", "type", "status")
+    if role == "assistant" and any(given.get(name) == 0 for name in WEIGHTS):
+        message["weight"] = 0
+    spare = ("role", "from", "tool_calls", "function_call", "tools", "type", "status", *WEIGHTS)
     return message | {key: item for key, item in given.items() if key not in spare}
 
 
@@ -95,7 +99,7 @@ def _part(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     kind = value.get("type", "text") if isinstance(value, dict) else None
-    text = value.get("text", value.get("content")) if isinstance(value, dict) else None
+    text = next((value[key] for key in TEXT_KEYS if key in value), None) if isinstance(value, dict) else None
     if kind in TEXT_PARTS and isinstance(text, str):
         return text
     if kind == "refusal" and isinstance(value.get("refusal"), str):
@@ -119,6 +123,7 @@ def _calls(given: dict[str, Any], where: str) -> list[dict[str, Any]]:
 
 
 def _call(value: Any, where: str) -> dict[str, Any]:
+    value = _decoded(value, where)
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str):

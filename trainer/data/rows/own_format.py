@@ -110,7 +110,7 @@ def _tools(rest: dict[str, Any]) -> list[Tool]:
     if key is None:
         return []
     value = rest[key]
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return []
     try:
         tools = [as_openai(tool) for tool in tools_in(value)] if value != "" else []

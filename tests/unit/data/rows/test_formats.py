@@ -56,7 +56,15 @@ def user(text: str) -> list[dict]:
             {"chosen": "\n\nHuman: q?\n\nAssistant: a.", "rejected": "\n\nHuman: q?\n\nAssistant: b."},
             "preference pairs", [USER], "a.",
         ),
+        (
+            {"conversations": [{"from": "human", "value": "q?"}], "chosen": {"from": "gpt", "value": "a."},
+             "rejected": {"from": "gpt", "value": "b."}},
+            "preference pairs", [USER], "a.",
+        ),
+        ({"chosen_messages": [USER, ANSWER], "rejected_messages": [USER, ANSWER]}, "preference pairs", [USER], "a."),
         ({"question_id": 81, "category": "w", "turns": ["q?", "more"]}, "FastChat's questions", user("q?"), None),
+        ({"turns": ["q?", "more"], "reference": ["", "b."]}, "FastChat's questions", user("q?"), None),
+        ({"turns": ["q?", "more"], "reference": ["a.", "b."]}, "FastChat's questions", user("q?"), "a."),
         (
             {"question": "q?", "choices": ["x", "y"], "answer": 1, "subject": "s"},
             "multiple choice", user("q?\nA. x\nB. y\nAnswer with one letter."), "B",
@@ -298,6 +306,10 @@ def test_columns_without_a_value_are_shown(load):
 def test_what_to_type_is_told_from_columns_that_hold_text(load):
     with pytest.raises(UsageError, match="--columns prompt=article,golden_response=highlights"):
         load({"id": "1", "article": "long", "highlights": "short", "n": 3})
+    with pytest.raises(UsageError, match=r"Say which is which: --columns prompt=lines$"):
+        load({"lines": "only"})
+    with pytest.raises(UsageError, match=r"\(11\) and 8 more, which fit no format"):
+        load({f"c{number}": number for number in range(20)})
     with pytest.raises(UsageError, match=r"one message of a tree\. Pass the file that has the trees whole"):
         load({"message_id": "1", "parent_id": "0", "text": "q?", "role": "prompter"})
 
@@ -315,7 +327,10 @@ def test_calls_in_former_spellings_are_calls(load):
     former = {"role": "assistant", "function_call": {"name": "sum", "arguments": "{}"}}
     sharegpt = {"from": "function_call", "value": '{"name": "sum", "arguments": {}}'}
     twice = {"role": "assistant", "tool_calls": [{"function": {"name": "sum", "arguments": '"{\\"a\\": 1}"'}}]}
-    for message, arguments in ((former, {}), (sharegpt, {}), (twice, {"a": 1})):
+    told = {"type": "tool_call", "value": '{"name": "sum", "arguments": {"a": 1}}'}
+    parts = {"role": "assistant", "content": [{"type": "reasoning", "value": "Adding."}, told]}
+    texts = {"role": "assistant", "tool_calls": [told["value"]]}
+    for message, arguments in ((former, {}), (sharegpt, {}), (twice, {"a": 1}), (parts, {"a": 1}), (texts, {"a": 1})):
         (row,) = load({"messages": [USER, message]})
         assert row.golden_calls == [{"name": "sum", "arguments": arguments}]
 
@@ -323,6 +338,8 @@ def test_calls_in_former_spellings_are_calls(load):
 def test_names_of_tools_alone_define_none_and_stay_with_the_row(load):
     (row,) = load({"prompt": "q?", "golden_response": "a.", "tools": ["sum", "divide"]})
     assert row.tools is None and row.extra == {"tools": ["sum", "divide"]}
+    (row,) = load({"prompt": "q?", "golden_response": "a.", "tools": []})
+    assert row.tools is None and row.extra == {}
 
 
 def test_each_answer_in_a_conversation_is_a_row_or_the_last_alone(load):
@@ -343,10 +360,18 @@ def test_each_answer_in_a_conversation_is_a_row_or_the_last_alone(load):
     assert [(row.id, row.golden_response) for row in last] == [("x", "three")]
 
 
-def test_answers_of_weight_0_and_greetings_are_not_learnt(load):
+@pytest.mark.parametrize("unlearnt", [{"weight": 0}, {"loss_weight": 0.0}])
+def test_answers_of_weight_0_and_greetings_are_not_learnt(load, unlearnt):
     hello = {"role": "assistant", "content": "Hello."}
-    rows = load({"messages": [hello, USER, ANSWER | {"weight": 0}, USER, ANSWER]})
-    assert [(len(row.prompt), row.golden_response) for row in rows] == [(4, "a.")]
+    (row,) = load({"messages": [hello, USER | unlearnt, ANSWER | unlearnt, USER, ANSWER | {"loss_weight": 1.0}]})
+    assert (row.prompt, row.golden_response) == ([hello, USER, ANSWER, USER], "a.")
+
+
+@pytest.mark.parametrize("record", [{"messages": [USER, ANSWER]}, {"prompt": "q?", "completion": "a."}])
+def test_an_answer_that_is_labelled_as_a_bad_one_is_not_learnt(load, record):
+    assert load(record | {"label": True})[0].golden_response == "a."
+    with pytest.raises(UsageError, match="'label' is false: this answer is not wanted"):
+        load(record | {"label": False})
 
 
 def test_a_conversation_without_an_answer_is_a_prompt(load):
@@ -356,6 +381,8 @@ def test_a_conversation_without_an_answer_is_a_prompt(load):
 
 def test_content_in_parts_is_one_text_and_what_is_no_text_is_named(load):
     parts = [{"type": "text", "text": "q"}, {"type": "input_text", "text": "?"}]
+    assert load({"messages": [{"role": "user", "content": parts}, ANSWER]})[0].prompt == [USER]
+    parts = [{"type": "text", "value": "q"}, {"type": "text", "content": "?"}]
     assert load({"messages": [{"role": "user", "content": parts}, ANSWER]})[0].prompt == [USER]
     with pytest.raises(UsageError, match="part 2 of message 1 of 'messages' is of the type 'image_url'"):
         load({"messages": [{"role": "user", "content": [parts[0], {"type": "image_url"}]}, ANSWER]})
