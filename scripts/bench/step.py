@@ -1,12 +1,16 @@
 #!/usr/bin/env python
 """Seconds of an SDFT step by stage, and its peak memory: this trainer beside TRL's SDFTTrainer.
 
-    .venv/bin/python scripts/bench/step.py [--quick] [--json FILE] [--device cpu|cuda] [--case NAME …]
+    .venv/bin/python scripts/bench/step.py [--quick] [--json FILE] [--device cpu|cuda] [--case NAME …] [--sides NAME …]
 
-Both sides have the same model, rows and settings, each in a process of its own, asked for one step in turn; the
-first step of each is not counted. Completions of random tokens would not end by themselves, so both get the same
+All sides have the same model, rows and settings, each in a process of its own, asked for one step in turn; the
+first step of each is not counted. Completions of random tokens would not end by themselves, so all get the same
 recorded completions: their own engines decode as many tokens, which is timed, and the recorded ones are learnt
-from. A ratio is TRL's seconds (or bytes) over ours in the same round.
+from. A ratio is another side's seconds (or bytes) over ours in the same round.
+
+    ours                    this trainer, with the rollout engine that it chooses
+    trl                     TRL's SDFTTrainer
+    generate, continuous    this trainer with that --rollout_engine
 
     distill   teacher and student: everything between the rollout and the optimizer
     step      rollout + distill + optimizer
@@ -47,13 +51,14 @@ from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilde
 
 from trainer.run.directory import RunDirectory  # noqa: E402
 from trainer.teachers.demonstrations import answered  # noqa: E402
+from trainer.training.arguments import CHECKPOINTING  # noqa: E402
 from trainer.training.microbatches import fitting_limit  # noqa: E402
 from trainer.training.rollout import choose_engine  # noqa: E402
 from trainer.training.self_distillation import SelfDistillationTrainer  # noqa: E402
 
 TINY = ROOT / "data" / "tiny_world" / "student"
 END = 2  # of the tiny world's tokenizer, which the large model borrows
-SIDES = ("ours", "trl")
+SIDES = ("ours", "trl", "generate", "continuous")
 # Shares of the longest completion: a long tail, the median at a tenth.
 TAIL = (0.06, 0.066, 0.07, 0.078, 0.086, 0.09, 0.094, 0.098, 0.105, 0.117, 0.13, 0.156, 0.235, 0.35, 0.6, 1.0)
 STAGES = ("rollout", "distill", "optimizer")
@@ -93,6 +98,10 @@ CASES = {
     "cuda": {
         "ragged": Case(record.QWEN3_06B, 32, 1024, 512, 1024, ragged=True),
         "equal": Case(record.QWEN3_06B, 32, 1024, 512, 1024, ragged=False),
+    },
+    "pretend": {
+        "ragged": Case(None, 4, 24, 24, 16, ragged=True, threads=1),
+        "equal": Case(None, 4, 24, 24, 16, ragged=False, threads=1),
     },
 }
 
@@ -165,12 +174,12 @@ def now(trainer: Any) -> float:
     return time.perf_counter()
 
 
-def arguments(case: Case, side: str, device: str, folder: Path) -> SDFTConfig:
+def arguments(case: Case, side: str, device: str, folder: Path, checkpointing: bool) -> SDFTConfig:
     """The published settings, the same for both but for who splits the step."""
     return SDFTConfig(
         output_dir=str(folder),
-        per_device_train_batch_size=case.prompts if side == "ours" else 1,
-        gradient_accumulation_steps=1 if side == "ours" else case.prompts,
+        per_device_train_batch_size=1 if side == "trl" else case.prompts,
+        gradient_accumulation_steps=case.prompts if side == "trl" else 1,
         max_steps=1000,
         learning_rate=2e-5,
         lr_scheduler_type="constant",
@@ -185,7 +194,7 @@ def arguments(case: Case, side: str, device: str, folder: Path) -> SDFTConfig:
         shuffle_dataset=False,
         bf16=device == "cuda",
         use_cpu=device == "cpu",
-        activation_checkpointing=device == "cuda",
+        **{CHECKPOINTING: checkpointing},
         dataloader_pin_memory=False,
         save_strategy="no",
         logging_steps=1,
@@ -207,9 +216,10 @@ def load(case: Case, folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
 
 
-def build(case: Case, side: str, device: str, folder: Path) -> tuple[Any, str]:
+def build(case: Case, side: str, device: str, folder: Path, checkpointing: bool) -> tuple[Any, str]:
     """The trainer of a side, and the name of its rollout engine."""
-    recorded, args, model = Recorded(case), arguments(case, side, device, folder), load(case, folder)
+    recorded, model = Recorded(case), load(case, folder)
+    args = arguments(case, side, device, folder, checkpointing)
     tokenizer = AutoTokenizer.from_pretrained(TINY, padding_side="left")
     common = {"model": model, "args": args, "train_dataset": recorded.dataset(), "processing_class": tokenizer}
     if side == "trl":
@@ -218,7 +228,7 @@ def build(case: Case, side: str, device: str, folder: Path) -> tuple[Any, str]:
         source = trainer.model
     else:
         cached = sum(len(p) + case.completion for p in recorded.prompts)
-        engine = choose_engine("auto", model, args.device, cached)
+        engine = choose_engine("auto" if side == "ours" else side, model, args.device, cached)
         limit = fitting_limit(model, args.device, bool(args.gradient_checkpointing))
         contexts = SimpleNamespace(request=answered(recorded.contexts), ids=recorded.contexts.__getitem__)
         trainer = SelfDistillationTrainer(
@@ -309,7 +319,7 @@ def work(case: Case, side: str, device: str, folder: Path, pipe: Connection) -> 
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     if case.threads:
         torch.set_num_threads(case.threads)
-    trainer, engine = build(case, side, device, folder)
+    trainer, engine = build(case, side, device, folder, checkpointing=device == "cuda")
     trainer.add_callback(OneStepAtATime(trainer, side, pipe))
     pipe.send(engine)
     trainer.train()
@@ -318,27 +328,27 @@ def work(case: Case, side: str, device: str, folder: Path, pipe: Connection) -> 
 # ---- both sides in turn
 
 
-def measure(name: str, case: Case, device: str, rounds: int) -> list[dict[str, Any]]:
-    """`rounds` alternating steps of both sides, after one of each that is not counted."""
+def measure(name: str, case: Case, device: str, sides: list[str], rounds: int) -> list[dict[str, Any]]:
+    """`rounds` alternating steps of all sides, after one of each that is not counted."""
     context = multiprocessing.get_context("spawn")
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         pipes, processes = {}, []
-        for side in SIDES:
+        for side in sides:
             (Path(folder) / side).mkdir()
             pipes[side], end = context.Pipe()
             processes.append(context.Process(target=work, args=(case, side, device, Path(folder) / side, end)))
             processes[-1].start()
             end.close()
-        engines = {side: pipes[side].recv() for side in SIDES}
+        engines = {side: pipes[side].recv() for side in sides}
         for number in range(rounds + 1):
-            order = SIDES if number % 2 else SIDES[::-1]
+            order = sides if number % 2 else sides[::-1]
             for side in order:
                 pipes[side].send("go")
                 run = {"case": name, "side": side, "round": number, "engine": engines[side]} | pipes[side].recv()
                 runs.append(run)
                 print(f"{name} {side} round {number}: {shown(run)}", file=sys.stderr, flush=True)
-        for side in SIDES:
+        for side in sides:
             pipes[side].send("end")
         for process in processes:
             process.join(60)
@@ -352,48 +362,53 @@ def shown(run: dict[str, Any]) -> str:
 
 
 def require_equal_losses(name: str, device: str, runs: list[dict[str, Any]]) -> None:
-    """Both sides do the same work: before any update their losses agree (in bfloat16 to its precision)."""
-    ours, theirs = (next(r["loss"] for r in runs if r["side"] == side) for side in SIDES)
+    """All sides do the same work: before any update their losses agree (in bfloat16 to its precision)."""
+    losses = {run["side"]: run["loss"] for run in reversed(runs)}
     tolerance = 1e-4 if device == "cpu" else 5e-2
-    if abs(ours - theirs) > tolerance * abs(theirs):
-        sys.exit(f"step.py: {name}: our first loss is {ours}, TRL's is {theirs}: the two sides do not do the same work")
+    if max(losses.values()) - min(losses.values()) > tolerance * abs(max(losses.values())):
+        sys.exit(f"step.py: {name}: the first losses are {losses}: the sides do not do the same work")
 
 
 def ratios(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """TRL's over ours, for each case: seconds of the stages and of the step, and peak memory."""
+    """Another side's over the first one's, for each case: seconds of the stages and of the step, and peak memory."""
     found = {}
     for name in dict.fromkeys(run["case"] for run in runs):
-        ours, theirs = ([run for run in runs if (run["case"], run["side"]) == (name, side)] for side in SIDES)
-        for what in ("rollout", "distill", "step"):
-            columns = [[run["seconds"][what] for run in side] for side in (theirs, ours)]
-            found[f"{what}_speedup_{name}"] = record.ratio(*columns)
-        found[f"peak_memory_{name}"] = record.ratio(*([run["peak_gib"] for run in side] for side in (theirs, ours)))
+        first, *others = dict.fromkeys(run["side"] for run in runs)
+        for other in others:
+            ours, theirs = ([r for r in runs if (r["case"], r["side"]) == (name, side)] for side in (first, other))
+            of_pair = name if (first, other) == ("ours", "trl") else f"{name}_{first}_to_{other}"
+            for what in ("rollout", "distill", "step"):
+                columns = [[run["seconds"][what] for run in side] for side in (theirs, ours)]
+                found[f"{what}_speedup_{of_pair}"] = record.ratio(*columns)
+            found[f"peak_memory_{of_pair}"] = record.ratio(*([r["peak_gib"] for r in side] for side in (theirs, ours)))
     return found
 
 
 def markdown(runs: list[dict[str, Any]], found: dict[str, dict[str, float]]) -> str:
     rows = []
-    for name in dict.fromkeys(run["case"] for run in runs):
-        for side in SIDES:
-            mine = [run for run in runs if (run["case"], run["side"]) == (name, side)]
-            stages = [record.spread([run["seconds"][stage] for run in mine]) for stage in (*STAGES, "step")]
-            peak = statistics.median(run["peak_gib"] for run in mine)
-            rows.append([name, f"{side} ({mine[0]['engine']})", *stages, f"{peak:.2f}"])
+    for name, side in dict.fromkeys((run["case"], run["side"]) for run in runs):
+        mine = [run for run in runs if (run["case"], run["side"]) == (name, side)]
+        stages = [record.spread([run["seconds"][stage] for run in mine]) for stage in (*STAGES, "step")]
+        peak = statistics.median(run["peak_gib"] for run in mine)
+        rows.append([name, f"{side} ({mine[0]['engine']})", *stages, f"{peak:.2f}"])
     head = ["case", "side (rollouts)", *(f"{stage} s" for stage in (*STAGES, "step")), "peak GiB"]
     quotients = [[name, *(f"{value:.2f}" for value in quotient.values())] for name, quotient in found.items()]
-    return record.table(head, rows) + "\n\n" + record.table(["TRL ÷ ours", "median", "min", "max"], quotients)
+    return record.table(head, rows) + "\n\n" + record.table(["other side ÷ first", "median", "min", "max"], quotients)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="2 rounds instead of 5, without the tiny model")
     parser.add_argument("--json", type=Path, help="file for machine, versions, runs and ratios")
-    parser.add_argument("--device", choices=CASES, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--pretend", action="store_true", help="a tiny model and tiny rows: does it all run?")
     parser.add_argument("--case", nargs="+", choices=("ragged", "equal", "tiny"), help="only these")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "trl"], help="who [ours trl]")
     options = parser.parse_args()
-    cases = CASES[options.device]
+    cases = CASES["pretend" if options.pretend else options.device]
     names = options.case or [name for name in cases if not (options.quick and name == "tiny")]
-    runs = [run for name in names for run in measure(name, cases[name], options.device, 2 if options.quick else 5)]
+    rounds, device = 2 if options.quick else 5, options.device
+    runs = [run for name in names for run in measure(name, cases[name], device, options.sides, rounds)]
     found = ratios(runs)
     print(markdown(runs, found))
     if options.json:

@@ -18,6 +18,7 @@ from trl.experimental.sdft import SDFTConfig
 
 from trainer.run.directory import RunDirectory
 from trainer.teachers.demonstrations import answered
+from trainer.training.arguments import CHECKPOINTING
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.rollout import Rollout
 from trainer.training.self_distillation import SelfDistillationTrainer
@@ -62,7 +63,7 @@ def learn(
     set_seed(0)
     arguments = SDFTConfig(
         output_dir=folder, report_to="none", disable_tqdm=True, bf16=False, use_cpu=True, seed=3, max_steps=3,
-        activation_checkpointing=False, learning_rate=1e-4, per_device_train_batch_size=ROLLOUTS // processes,
+        **{CHECKPOINTING: False}, learning_rate=1e-4, per_device_train_batch_size=ROLLOUTS // processes,
         logging_steps=1, save_steps=3, dataloader_pin_memory=False, distillation_mode="full_logits",
         distillation_alpha=0.0, num_loss_tokens_to_skip=3, teacher_model_kind="ema", teacher_update_rate=0.05,
         num_generations=1, max_prompt_length=None, max_completion_length=32, shuffle_dataset=False, weight_decay=0.1,

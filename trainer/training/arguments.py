@@ -18,6 +18,11 @@ from trainer.settings.resolve import Resolved, as_text, unknown_key
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.rollout import wants_vllm
 
+# Computing layers again in the backward pass; older releases of transformers know the second name alone.
+CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+)
+
 LOOP_DEFAULTS: dict[str, Any] = {
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.1,
@@ -168,17 +173,16 @@ def _refuse(message: str) -> NoReturn:
 def fitting_the_device(given: dict[str, Any]) -> dict[str, Any]:
     """bfloat16 autocast where the device computes in it, gradient checkpointing where memory is scarce.
 
-    Each choice is printed with its reason; a user's own flag wins. transformers knows checkpointing under two
-    names, of which TRL sets the old one.
+    Each choice is printed with its reason; a user's own flag wins, under either name of checkpointing.
     """
     gpu = torch.cuda.is_available() and not given.get("use_cpu", False)
     name = torch.cuda.get_device_name() if gpu else "the CPU"
     bf16 = gpu and torch.cuda.is_bf16_supported()
-    checkpointing = given.pop("gradient_checkpointing", given.get("activation_checkpointing", gpu))
+    checkpointing = given.pop("gradient_checkpointing", given.get(CHECKPOINTING, gpu))
     if "bf16" not in given:
         print(f"bf16: {'on' if bf16 else 'off'} ({name} {'computes in it' if bf16 else 'trains in float32'})")
-    print(f"activation_checkpointing: {'on' if checkpointing else 'off'} (trades time for memory; auto: on with a GPU)")
-    return {"bf16": bf16, "activation_checkpointing": checkpointing, "dataloader_pin_memory": gpu}
+    print(f"{CHECKPOINTING}: {'on' if checkpointing else 'off'} (trades time for memory; auto: on with a GPU)")
+    return {"bf16": bf16, CHECKPOINTING: checkpointing, "dataloader_pin_memory": gpu}
 
 
 def our_values(settings: Train) -> dict[str, Any]:

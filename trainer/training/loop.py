@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from accelerate.utils import is_peft_model
 from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
@@ -286,5 +287,8 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+        student = self.accelerator.unwrap_model(self.model)
+        if is_peft_model(student):  # older releases of transformers miss it where the teacher's adapter lies beside it
+            student.load_adapter(resume_from_checkpoint, str(student.active_adapter), is_trainable=True)
         sequences, process = self.args.per_device_train_batch_size, self.args.process_index
         self._rollouts = kept_rollouts.kept(Path(resume_from_checkpoint), process, sequences) or self._rollouts

@@ -5,6 +5,7 @@ token or `max_completion_length`.
 """
 
 import copy
+import dataclasses
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
@@ -342,16 +343,22 @@ def for_continuous(config: GenerationConfig) -> GenerationConfig:
 
 
 def cache_for(prompts: list[list[int]], max_new_tokens: int, seed: int) -> ContinuousBatchingConfig:
-    """A cache that holds these rollouts, and not most of the memory, which would be the engine's default."""
+    """A cache that holds these rollouts, and not most of the memory, which would be the engine's default.
+
+    Older releases of transformers have another name for its pages, and no switch of attention to turn off.
+    """
     pages = sum(-(-(len(ids) + max_new_tokens) // PAGE) + 1 for ids in prompts)
+    known = {field.name for field in dataclasses.fields(ContinuousBatchingConfig)}
+    values = {
+        "page_size" if "page_size" in known else "block_size": PAGE,
+        "num_blocks": pages,
+        "max_batch_tokens": max(PREFILL, len(prompts)),
+        "max_requests_per_batch": len(prompts),
+        "allow_block_sharing": False,  # prefixes cached under older weights would be reused
+        "seed": seed,
+    }
+    if "auto_switch_to_flash" in known:
+        values["auto_switch_to_flash"] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ContinuousBatchingConfig(
-            page_size=PAGE,
-            num_blocks=pages,
-            max_batch_tokens=max(PREFILL, len(prompts)),
-            max_requests_per_batch=len(prompts),
-            allow_block_sharing=False,  # prefixes cached under older weights would be reused
-            auto_switch_to_flash=False,
-            seed=seed,
-        )
+        return ContinuousBatchingConfig(**values)

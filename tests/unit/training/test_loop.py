@@ -23,6 +23,7 @@ from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 from trainer.teachers.demonstrations import answered
+from trainer.training.arguments import CHECKPOINTING
 from trainer.training.assemble import supervised_rows
 from trainer.training.callbacks import StopOnSignal
 from trainer.training.microbatches import MicrobatchLimit
@@ -45,7 +46,7 @@ def load(path):
 def config(folder, kind=SDFTConfig, **changes):
     values = {
         "output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "bf16": False, "seed": 3,
-        "activation_checkpointing": False, "learning_rate": 1e-3, "per_device_train_batch_size": 2,
+        CHECKPOINTING: False, "learning_rate": 1e-3, "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 2, "max_steps": 4, "logging_steps": 1, "save_steps": 1,
         "dataloader_pin_memory": False,
     }  # fmt: skip

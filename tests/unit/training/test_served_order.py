@@ -14,6 +14,7 @@ from trl.experimental.sdft import SDFTConfig
 from trainer.errors import TeacherError
 from trainer.run.directory import RunDirectory
 from trainer.teachers.tokens.token_scores import TokenScores
+from trainer.training.arguments import CHECKPOINTING
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.served_distillation import ServedDistillationTrainer, _take_group
 
@@ -57,7 +58,7 @@ def build(path, folder, teacher, limit):
     turns = [[{"role": "user", "content": question}] for question in QUESTIONS]
     prompts = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     args = SDFTConfig(
-        output_dir=str(folder), report_to="none", disable_tqdm=True, bf16=False, activation_checkpointing=False,
+        output_dir=str(folder), report_to="none", disable_tqdm=True, bf16=False, **{CHECKPOINTING: False},
         learning_rate=1e-2, per_device_train_batch_size=len(QUESTIONS), gradient_accumulation_steps=1, max_steps=2,
         logging_steps=1, save_strategy="no", dataloader_pin_memory=False, distillation_mode="full_logits",
         distillation_alpha=0.0, num_loss_tokens_to_skip=1, teacher_model_kind="live", num_generations=1,
