@@ -109,6 +109,7 @@ SMALL = {
     "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 64,
 }  # fmt: skip
+TINY_SHAPE = SMALL | {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "head_dim": 16}
 CASES = {
     "cpu": {
         "ragged": Case(SMALL, 32, 256, 80),
@@ -120,6 +121,7 @@ CASES = {
         "continuous": Case(record.QWEN3_06B, 32, 1024, 300, "continuous"),
         "cut": Case(record.QWEN3_06B, 32, 1024, math.inf),
     },
+    "pretend": {"ragged": Case(TINY_SHAPE, 4, 16, 8)},
 }
 
 
@@ -405,9 +407,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="for machine, versions, runs and ratios")
     parser.add_argument("--case", nargs="+", choices=CASES["cpu"], help="only these")
     parser.add_argument("--teacher", nargs="+", choices=TEACHERS, default=[*TEACHERS], help="only these")
+    parser.add_argument("--pretend", action="store_true", help="a tiny student and the case ragged: does it all run?")
     parser.add_argument("--url", help="a vLLM that serves data/tiny_world/teacher as glm-4.7, instead of scripted ones")
     options = parser.parse_args()
-    runs = measure(options, CASES["cuda" if torch.cuda.is_available() else "cpu"])
+    cases = "pretend" if options.pretend else "cuda" if torch.cuda.is_available() else "cpu"
+    runs = measure(options, CASES[cases])
     found = ratios(runs)
     print(markdown(runs, found))
     if options.json:

@@ -23,6 +23,7 @@ from trainer.training.rollout import (
 
 END, VOCABULARY, PROMPT = 1, 12, [3, 5, 7, 2]
 CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # the law is the same on each
 
 
 def make(**changes):
@@ -32,7 +33,7 @@ def make(**changes):
         "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0, "eos_token_id": END,
         "initializer_range": 0.5,
     }  # fmt: skip
-    return Qwen3ForCausalLM(Qwen3Config(**(sizes | changes))).eval()
+    return Qwen3ForCausalLM(Qwen3Config(**(sizes | changes))).eval().to(DEVICE)
 
 
 def settings(**changes):
@@ -56,8 +57,10 @@ ENGINES = {"generate": generate, "static": static, "continuous": continuous}
 @torch.no_grad()
 def law(model, temperature):
     """Probability of each completion of at most two tokens."""
-    first = (model(input_ids=torch.tensor([PROMPT])).logits[0, -1] / temperature).softmax(-1)
-    pairs = model(input_ids=torch.tensor([[*PROMPT, token] for token in range(VOCABULARY)])).logits[:, -1]
+    first = (model(input_ids=torch.tensor([PROMPT], device=DEVICE)).logits[0, -1] / temperature).softmax(-1)
+    pairs = model(input_ids=torch.tensor([[*PROMPT, token] for token in range(VOCABULARY)], device=DEVICE)).logits[
+        :, -1
+    ]
     second = (pairs / temperature).softmax(-1)
     return {
         (a,) if a == END else (a, b): float(first[a] * (1 if a == END else second[a, b]))
