@@ -203,22 +203,25 @@ def arguments(case: Case, side: str, device: str, folder: Path, checkpointing: b
     )
 
 
-def load(case: Case, folder: Path) -> Any:
-    """The model, in float32 as both trainers hold it; TRL's EMA teacher loads the same folder."""
+def load(case: Case, side: str, device: str, folder: Path) -> Any:
+    """The model, in float32 as both trainers hold it; TRL's EMA teacher loads the folder that it came from."""
     torch.manual_seed(0)
     if case.shape is None:
         return AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32)
     config = Qwen3Config(
         vocab_size=151_936, tie_word_embeddings=True, max_position_embeddings=4096, eos_token_id=END, **case.shape
     )
-    target = folder / "model"
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(target)
-    return AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if side == "trl":
+        model.save_pretrained(folder / "model")
+        model.config._name_or_path = str(folder / "model")
+    return model
 
 
 def build(case: Case, side: str, device: str, folder: Path, checkpointing: bool) -> tuple[Any, str]:
     """The trainer of a side, and the name of its rollout engine."""
-    recorded, model = Recorded(case), load(case, folder)
+    recorded, model = Recorded(case), load(case, side, device, folder)
     args = arguments(case, side, device, folder, checkpointing)
     tokenizer = AutoTokenizer.from_pretrained(TINY, padding_side="left")
     common = {"model": model, "args": args, "train_dataset": recorded.dataset(), "processing_class": tokenizer}

@@ -21,6 +21,7 @@ from trl.models.utils import unwrap_model_for_generation
 
 from trainer.errors import TrainerError, UsageError
 from trainer.models.hidden_states import transformer_of
+from trainer.models.packed_attention import pack_attention
 from trainer.run.checkpoint import RandomState
 from trainer.training.microbatches import device_memory
 
@@ -149,6 +150,8 @@ class Sampler:
         """A cache of one size for all steps, so that decoding is compiled once."""
         source = transformer_of(self.copy.model if self.copy else self._student())
         source._previous_max_cache_length = self.longest
+        if self.copy:
+            pack_attention(source)
         config = self.trainer.generation_config
         config.cache_implementation, config.disable_compile = "static", False
 

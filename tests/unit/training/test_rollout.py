@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from trainer.errors import UsageError
+from trainer.models.packed_attention import pack_attention
 from trainer.training import rollout
 from trainer.training.rollout import (
     HalfCopy,
@@ -51,7 +52,14 @@ def static(model, prompts, config):
     return generate(model, prompts, config)
 
 
-ENGINES = {"generate": generate, "static": static, "continuous": continuous}
+def packed(model, prompts, config):
+    """The same with the attention of decoding on a GPU."""
+    pack_attention(model)
+    assert model.config._attn_implementation == "packed_sdpa"
+    return static(model, prompts, config)
+
+
+ENGINES = {"generate": generate, "static": static, "packed": packed, "continuous": continuous}
 
 
 @torch.no_grad()
