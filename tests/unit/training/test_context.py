@@ -37,6 +37,7 @@ def sample(student_path: str, tmp_path: Path):
             "max_prompt_length": 128,
             "max_completion_length": 32,
             "num_prompts_per_batch": 2,
+            "bf16": False,  # on a GPU too: the divergence is compared with that of a float32 model
             "max_steps": 1,
         }
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]

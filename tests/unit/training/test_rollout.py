@@ -176,7 +176,8 @@ def test_auto_picks_an_engine_by_the_work_on_this_device_and_says_why(capsys):
     assert choose_engine("continuous", model, CPU, 10**5) == "continuous"
 
 
-def test_vllm_is_refused_where_it_is_not_installed():
+def test_vllm_is_refused_where_it_is_not_installed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="found no GPU and no vllm"):
         wants_vllm("vllm")
     assert not wants_vllm("auto") and not wants_vllm("generate")
