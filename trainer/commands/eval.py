@@ -6,7 +6,7 @@ from trainer.data.dataset import Reading, load_eval_files, load_rows
 from trainer.data.privileged import require_shown
 from trainer.data.refusals import kept
 from trainer.data.rows.row import Row
-from trainer.evaluation import baseline, suite
+from trainer.evaluation import baseline, preference, suite
 from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
 from trainer.evaluation.served import served_answers
@@ -27,6 +27,8 @@ def run(resolved: Resolved) -> int:
     if settings.output_file is not None:
         require_output_file(settings.output_file)
     scorer = load_scorer(settings.scorer)
+    if settings.judge is not None:
+        preference.require_judge(settings)
     rows = load_eval_files(
         settings.eval_data_path,
         settings.prior_data_path,
@@ -55,6 +57,12 @@ def run(resolved: Resolved) -> int:
         print(f"since {settings.baseline}:\n{baseline.told(changes)}")
         found |= {"baseline": settings.baseline, "changes": changes}
     _write(settings, found)
+    if settings.judge is not None:
+        judged = preference.preferences(settings, rows, answers)
+        print(preference.told(judged, settings))
+        found["judge"] = {"model": settings.judge_model or settings.vllm_server_model}
+        found["judge"] |= {title: some.as_json() for title, some in judged.items()}
+        _write(settings, found)
     if tasks is not None:  # last, for it may take hours
         found["suite"] = suite.scores(settings, tasks)
         print(suite.table(found["suite"]))

@@ -365,6 +365,14 @@ class Eval(Server, Student):
     )
     max_eval_samples: int | None = MAX_EVAL_SAMPLES
     scorer: str | None = SCORER
+    judge: str | None = option(
+        None,
+        "base URL of a served model that compares answers with golden responses where nothing else says what is right "
+        "(unset: none)",
+        is_url=True,
+    )
+    judge_model: str | None = option(None, "name under which --judge serves its model (unset: --vllm_server_model)")
+    judge_api_key: str | None = option(None, "bearer key of the judge; better given as SDFT_JUDGE_API_KEY", secret=True)
     skip_bad_rows: bool = SKIP_BAD_ROWS
     columns: str | None = COLUMNS
     turns: str = TURNS
