@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from trainer.data.actions.thinking import has_thinking_mark
 from trainer.data.adaptations import (
     ADAPTATIONS,
     Adaptation,
@@ -132,7 +133,7 @@ class ChatTemplate:
             return ""
         opening = answered[len(asked) : answered.rfind("zqxanswer")]
         ids = self._ids(opening)
-        return opening if "think" not in opening and any(token in self._marks for token in ids) else ""
+        return opening if not has_thinking_mark(opening) and any(token in self._marks for token in ids) else ""
 
     @cached_property
     def end_ids(self) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.data.actions.answers import strip_thinking
+from trainer.data.actions.thinking import has_thinking_mark, strip_thinking
 from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
 from trainer.data.rows.row import Row
 from trainer.errors import Stopped
@@ -92,11 +92,20 @@ class Judge:
         ends = end_token_ids(model, tokenizer)
         completions = decode_greedily(model, tokenizer, prompts, ends, self.encoder.max_completion_length)
         for row, ids, nll, known in zip(rows, completions, losses, golden, strict=True):
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            marked = strip_thinking(tokenizer.decode(ids)).strip()
+            text, marked = read_answer(tokenizer, ids)
             known_nll = None if known is None else nll
             ended = bool(ids) and ids[-1] in ends
-            yield judge(row, strip_thinking(text).strip(), len(ids), ended, known_nll, scorer=scorer, marked=marked)
+            yield judge(row, text, len(ids), ended, known_nll, scorer=scorer, marked=marked)
+
+
+def read_answer(tokenizer: Any, ids: list[int]) -> tuple[str, str]:
+    """The answer without thinking and special tokens, and with the special tokens that mark calls."""
+    plain, marked = tokenizer.decode(ids, skip_special_tokens=True), tokenizer.decode(ids)
+    if has_thinking_mark(marked) and not has_thinking_mark(plain):  # the marks are special tokens
+        plain = strip_thinking(marked)
+        for token in tokenizer.all_special_tokens:
+            plain = plain.replace(token, "")
+    return strip_thinking(plain).strip(), strip_thinking(marked).strip()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainer.data.actions.answers import Action, parse_actions, parse_seed_format
+from trainer.data.actions.thinking import MARK
 from trainer.data.rows.row import Message
 from trainer.data.rows.row import Tool as SentTool
 from trainer.data.rows.values import unfit_value
@@ -160,11 +161,6 @@ def refusal(found: Answered) -> bool:
 
 # ---- thinking
 
-THINKING_MARK = re.compile(
-    r"</?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|seed:think)>|<\|(?:begin|end)_of_thought\|>|\[/?THINK\]"
-    r"|◁/?think▷|<\|channel\|>\s*analysis",
-    re.IGNORECASE,
-)
 SIGH = r"(?:okay|ok|alright|all right|hmm+|wait|got it)\b[,.!…]* (?:so,? )?"
 WANTS = (
     r"(?:the|this) user(?:'s (?:question|request|query|message|prompt)\b"
@@ -175,7 +171,7 @@ TALKS_TO_ITSELF = re.compile(
     r"|i (?:(?:need|have) to|should|must) (?:figure|think|understand|determine|come up|respond|reply|answer)\b)"
     r"|let me (?:think|reason) (?:\w+ ){0,3}(?:through|step by step)\b"
     r"|we (?:need|have) to (?:respond|reply|produce (?:an|the) (?:answer|response))\b"
-    r"|(?:here(?:'s| is) (?:a |my )?)?(?:thinking|thought|reasoning) process:|thinking\.\.\."
+    r"|(?:here(?:'s| is) (?:a |my )?)?(?:thinking|thought|reasoning) process:|thinking\.\.\.|thought\n"
     r"|(?:好的|嗯|首先)[，,。]+[^。！？]{0,20}(?:用户|我需要)",
     re.IGNORECASE,
 )
@@ -188,7 +184,7 @@ REPORTS_ON_USER = re.compile(
 
 def thinking_leak(found: Answered) -> bool:
     """What the teacher thought stands in the answer: marks of a reasoning block, or talk to itself at the start."""
-    marks = THINKING_MARK.findall(found.without_code)
+    marks = MARK.findall(found.without_code)
     if any(mark.casefold() not in found.asked.casefold() for mark in marks) or TALKS_TO_ITSELF.match(found.opening):
         return True
     return REPORTS_ON_USER.match(found.opening) is not None and "user" not in found.asked.casefold()

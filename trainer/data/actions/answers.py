@@ -6,7 +6,6 @@ the same in their own ways, which `parse_actions` reads too. What a data file sh
 `parse_seed_format`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from trainer.data.actions.native_calls import UNTYPED, read_native
 from trainer.data.actions.spoken_values import decode_input, read_input, strict_json
 from trainer.data.rows.row import Tool
 
-THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 NOTHING = ("", "none", "null", "n/a", "{}")
 
 
@@ -39,17 +37,6 @@ class Action:
     accepts: dict[str, list[Any]] | None = None
     any_order: bool = False
     untyped: bool = False
-
-
-def strip_thinking(text: str) -> str:
-    """`text` without its `<think>…</think>` blocks; an unclosed block swallows the rest.
-
-    Where the chat template opened the block in the prompt, `text` has only the closing mark: what stands
-    before it is thinking too.
-    """
-    closed = THINKING.sub("", text)
-    after_stray_close = closed.rpartition("</think>")[2].lstrip() if "</think>" in closed else closed
-    return after_stray_close.partition("<think>")[0]
 
 
 def parse_actions(text: str, tools: Sequence[Tool] | None = None) -> list[Action]:
@@ -167,5 +154,4 @@ __all__ = [
     "parse_seed_format",
     "same_inputs",
     "same_sequence",
-    "strip_thinking",
 ]

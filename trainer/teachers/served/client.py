@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 from tqdm import tqdm
 
-from trainer.data.actions.answers import strip_thinking
+from trainer.data.actions.thinking import strip_thinking
 from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served.address import is_http_url

@@ -13,7 +13,6 @@ from trainer.data.actions.answers import (
     parse_seed_format,
     same_inputs,
     same_sequence,
-    strip_thinking,
 )
 
 JSON = st.recursive(
@@ -94,13 +93,6 @@ def test_any_text_can_be_parsed_and_takes_the_same_actions_as_itself(text):
     assert same_inputs(found, parse_actions(text))
 
 
-@given(ANY_TEXT)
-def test_no_thinking_mark_is_left_in_any_text(text):
-    rest = strip_thinking(text)
-    assert "<think>" not in rest and "</think>" not in rest
-    assert strip_thinking(rest) == rest
-
-
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '{"x": NaN}'])
 def test_what_json_does_not_know_is_a_text(value):
     found = parse_actions(f"Action: a\nAction_Input: {value}")
@@ -149,17 +141,3 @@ def test_the_sequence_counts_names_and_order_and_nothing_else():
     assert not same_sequence([a, b], [b, a])
     assert not same_sequence([a], [a, a])
     assert not same_inputs([a], [a, a])
-
-
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        ("<think>x\ny</think>\n\nanswer", "answer"),
-        ("<think></think>answer<think>b</think>", "answer"),
-        ("half a thought</think>\nanswer", "answer"),
-        ("answer <think>never closed", "answer "),
-        ("answer", "answer"),
-    ],
-)
-def test_thinking_is_taken_out(text, rest):
-    assert strip_thinking(text) == rest
