@@ -1,6 +1,7 @@
 """`python -m trainer SUBCOMMAND`: parse first, import the heavy parts after."""
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -31,6 +32,9 @@ ENTRY_POINTS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code (0 done, 2 usage, 3 teacher, 4 stopped and saved)."""
     arguments = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal need not know our arrows and bars
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2

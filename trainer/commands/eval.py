@@ -48,25 +48,26 @@ def run(resolved: Resolved) -> int:
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
     scores = {title: summarize(some) for title, some in answers.items()}
-    print(table(scores))
     found = {"model": settings.model_name_or_path, **as_json(scores, answers)}
     if settings.served:
         found |= {"model": settings.vllm_server_model, "served": settings.served}
-    if earlier is not None:
-        changes = baseline.changes(earlier, answers)
-        print(f"since {settings.baseline}:\n{baseline.told(changes)}")
+    changes = None if earlier is None else baseline.changes(earlier, answers)
+    if changes is not None:
         found |= {"baseline": settings.baseline, "changes": changes}
-    _write(settings, found)
+    _write(settings, found)  # before anything is printed: a terminal may fail
+    print(table(scores))
+    if changes is not None:
+        print(f"since {settings.baseline}:\n{baseline.told(changes)}")
     if settings.judge is not None:
         judged = preference.preferences(settings, rows, answers)
-        print(preference.told(judged, settings))
         found["judge"] = {"model": settings.judge_model or settings.vllm_server_model}
         found["judge"] |= {title: some.as_json() for title, some in judged.items()}
         _write(settings, found)
+        print(preference.told(judged, settings))
     if tasks is not None:  # last, for it may take hours
         found["suite"] = suite.scores(settings, tasks)
-        print(suite.table(found["suite"]))
         _write(settings, found)
+        print(suite.table(found["suite"]))
     return 0
 
 

@@ -69,10 +69,10 @@ def check(settings: Check) -> None:
     pool = readable(pool, encoder, settings.eval_data_path, shown=True, skip_bad_rows=settings.skip_bad_rows)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
     decision = decided(found, route_of(settings, encoder, "sampled", force_bytes=False))
-    print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))
-    if settings.output_file is not None:
+    if settings.output_file is not None:  # saved before it is printed: a terminal may fail
         record = as_record(settings, settings.eval_data_path, found, decision)
         write_output_file(settings.output_file, json_text(record))
+    print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))
 
 
 def measure(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reporting.runs import Run, parse_line
+from trainer.reporting.runs import Run
+from trainer.run.records import parse_line
 
 LEVELS = 20  # of colour
 SATURATION = 10.0  # nats; from here on the colour stays the same

@@ -3,7 +3,6 @@
 Shapes: S logged steps.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import yaml
 from trainer.data.dataset import Reading, load_eval_rows
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
+from trainer.run.records import Record, read_lines, read_object, whole_lines
 
-Record = dict[str, Any]
 MOMENTS = ("before", "after")
 DATA_SETTINGS = {"new_skill": "eval_data_path", "prior_skills": "prior_data_path"}
 
@@ -75,7 +74,7 @@ class Run:
 
     def sample_lines(self) -> Iterator[str]:
         """The lines of `samples.jsonl`, read one at a time: a long run's file is larger than memory should be."""
-        return _whole_lines(self.path / "samples.jsonl")
+        return whole_lines(self.path / "samples.jsonl")
 
     def rows(self, title: str) -> dict[str, Row]:
         """The rows that were scored as `title`, by id; none where the run names no file for them.
@@ -146,10 +145,10 @@ def read_run(folder: Path, name: str) -> Run:
         path=folder,
         name=name,
         config=_read_yaml(folder / "config.yaml"),
-        environment=_read_json(folder / "environment.json"),
-        summary=_read_json(folder / "summary.json"),
+        environment=read_object(folder / "environment.json") or {},
+        summary=read_object(folder / "summary.json") or {},
         metrics=read_metrics(folder / "metrics.jsonl"),
-        scores={moment: read_scores(_read_json(folder / f"scores_{moment}.json")) for moment in MOMENTS},
+        scores={moment: read_scores(read_object(folder / f"scores_{moment}.json") or {}) for moment in MOMENTS},
     )
 
 
@@ -162,23 +161,11 @@ def read_metrics(file: Path) -> list[Record]:
         UsageError: a line is no JSON object with a whole number as its `step`.
     """
     by_step: dict[int, Record] = {}
-    for number, line in enumerate(_whole_lines(file), start=1):
-        record = parse_line(line, file, number)
+    for _, record in read_lines(file):
         if _is_number(record.get("seconds")):
             record["seconds"] /= record.get("steps", 1)
         by_step.setdefault(record["step"], {}).update(record)
     return [by_step[step] for step in sorted(by_step)]
-
-
-def parse_line(line: str, file: Path, number: int) -> Record:
-    """A line of a JSONL file of a run; UsageError if it is no object with a whole number as its `step`."""
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{file}, line {number}: no JSON ({error}). Remove the line to go on without it.") from error
-    if not isinstance(record, dict) or type(record.get("step")) is not int:
-        raise UsageError(f"{file}, line {number}: expected an object with a step. Remove the line to go on without it.")
-    return record
 
 
 def read_scores(content: Record) -> dict[str, Scored]:
@@ -190,26 +177,6 @@ def read_scores(content: Record) -> dict[str, Scored]:
         for title, measures in values.items()
         if isinstance(measures, dict)
     }
-
-
-def _whole_lines(file: Path) -> Iterator[str]:
-    """The lines of a JSONL file, none if it is not there; a last one that is still being written is left out."""
-    if not file.is_file():
-        return
-    with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-        yield from (line for line in stream if line.endswith("\n"))
-
-
-def _read_json(file: Path) -> Record:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UsageError(f"{file} is damaged ({error}). Move it away to report without it.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} holds a {type(content).__name__}, expected an object. Move it away.")
-    return content
 
 
 def _read_yaml(file: Path) -> Record:

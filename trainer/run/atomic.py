@@ -1,14 +1,21 @@
 """Files that are the old ones or the new ones, never half of either, also after a kill or a power cut."""
 
+import contextlib
+import errno
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UsageError
+
+# What file systems answer that lack an operation: Lustre and NFS for locks, FUSE and CIFS for flushing.
+NOT_SUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 
 
 @contextmanager
@@ -22,8 +29,9 @@ def replacing(path: str | Path) -> Iterator[str]:
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
         yield temporary
-        os.fchmod(descriptor, _default_mode())
-        os.fsync(descriptor)
+        with contextlib.suppress(PermissionError):  # some network file systems have modes of their own
+            os.fchmod(descriptor, _default_mode())
+        flush(descriptor, target)
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -76,9 +84,26 @@ def sync(path: Path) -> None:
     """Flush a file, or a folder's list of entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def flush(descriptor: int, path: Path) -> None:
+    """Bring what was written to the disk, as far as its file system can: FUSE and CIFS flush no folders."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        place = path if path.is_dir() else path.parent
+        warn_once(f"the file system of {place} can't flush ({error.strerror}): a power cut may lose the last moment.")
+
+
+@cache
+def warn_once(text: str) -> None:
+    """A warning on stderr, the first time that it is given."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def _default_mode() -> int:

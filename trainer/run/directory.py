@@ -16,8 +16,9 @@ from typing import IO, Any
 import yaml
 
 from trainer.errors import TrainerError, UsageError
-from trainer.run.atomic import try_to_write, write_json, write_text
+from trainer.run.atomic import flush, try_to_write, write_json, write_text
 from trainer.run.journal import open_locked
+from trainer.run.records import read_lines, read_object
 from trainer.settings.resolve import Resolved
 
 
@@ -128,9 +129,8 @@ class RunDirectory:
         return content if isinstance(content, dict) else {}
 
     def read_json(self, name: str) -> Any | None:
-        """A JSON file of the run, None if it is not there yet."""
-        file = self.path / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        """A JSON file of the run, None if it is not there yet; UsageError where it is damaged."""
+        return read_object(self.path / name)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file of the run, whole or not at all; TrainerError if the folder does not take it."""
@@ -150,24 +150,22 @@ class RunDirectory:
         _append_line(self.path / "samples.jsonl", record)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, none if it is not there yet."""
-        file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in _lines(file)]
+        """The lines of `metrics.jsonl`, none if it is not there yet; UsageError where one is damaged."""
+        return [record for _, record in read_lines(self.path / "metrics.jsonl")]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps after `step`: they will be done again from the checkpoint."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             file = self.path / name
             if file.exists():
-                kept = [line for line in _lines(file) if json.loads(line)["step"] <= step]
-                write_text(file, "".join(f"{line}\n" for line in kept))
+                write_text(file, "".join(line for line, record in read_lines(file) if record["step"] <= step))
 
 
 def _append_line(file: Path, record: dict[str, Any]) -> None:
     with _needing_room(file), file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         stream.flush()
-        os.fsync(stream.fileno())
+        flush(stream.fileno(), file)
 
 
 @contextmanager
@@ -179,11 +177,6 @@ def _needing_room(file: Path) -> Iterator[None]:
             f"can't write {file}: {error.strerror}. Expected a writable folder with room; when it has some, the same "
             "command goes on from the newest checkpoint."
         ) from error
-
-
-def _lines(file: Path) -> list[str]:
-    """The whole lines of a JSONL file, none if it is not there; a last one torn by a kill is left out."""
-    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
 
 
 def configuration(resolved: Resolved) -> dict[str, Any]:

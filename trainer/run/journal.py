@@ -1,5 +1,6 @@
 """An append-only journal of paid-for records, which survives a kill at any moment."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from trainer.errors import UsageError
-from trainer.run.atomic import sync
+from trainer.run.atomic import NOT_SUPPORTED, flush, sync, warn_once
 
 SECONDS_TO_GATHER = 0.02  # before records are brought to the disk together
 
@@ -25,14 +26,21 @@ def fingerprint(decides: Mapping[str, Any]) -> str:
 def open_locked(path: Path) -> IO[bytes] | None:
     """Open a file to append, for this process alone; None if another one holds it.
 
-    The lock ends when the file is closed; the kernel closes it at the death of the process, however it died.
+    The lock ends when the file is closed; the kernel closes it at the death of the process, however it died. Where the
+    file system has no locks it is told once, and nothing keeps another process out.
     """
     file = open(path, "a+b")  # noqa: SIM115 (whoever holds the lock closes it)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
+    except OSError as error:
+        if error.errno in NOT_SUPPORTED:
+            warn_once(
+                f"the file system of {path.parent} has no locks ({error.strerror}): nothing keeps a second process "
+                "from writing there. Start one at a time."
+            )
+            return file
         file.close()
-        if isinstance(error, BlockingIOError):
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return None
         raise
     return file
@@ -121,7 +129,7 @@ class Journal:
             self.records = {line["key"]: line["record"] for line in lines[1:]}
             return
         self._append({"fingerprint": fingerprint(decides), "decides": dict(decides)})
-        os.fsync(self._file.fileno())
+        flush(self._file.fileno(), self.path)
         sync(self.path.parent)
 
     def _whole_lines(self) -> list[dict[str, Any]]:
@@ -176,7 +184,7 @@ class Journal:
         time.sleep(SECONDS_TO_GATHER)
         self._sync_is_due = False
         try:
-            os.fsync(self._file.fileno())
+            flush(self._file.fileno(), self.path)
         except OSError as error:
             self._failure = error
 

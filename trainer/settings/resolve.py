@@ -9,6 +9,8 @@ import argparse
 import dataclasses
 import difflib
 import itertools
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +25,9 @@ from trainer.settings.options import SUBCOMMANDS, Train
 ENV_PREFIX = "SDFT_"
 COMMAND_LINE = "command line"
 DEFAULT = "default"
+# What Kubernetes and Docker's links put into the environment for a service: SDFT_TRAINER_PORT=tcp://10.0.0.7:6006.
+INJECTED = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+NEAR_MISS = 0.8  # similarity from which an unknown name is taken for a setting mistyped
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,10 @@ def from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, str]:
             continue
         if key in known:
             found[key] = text
-        elif key not in elsewhere:
-            raise unknown_key(key, f"environment variable {variable}", elsewhere)
+        elif key not in elsewhere and not INJECTED.search(variable):
+            if difflib.get_close_matches(key, elsewhere, n=1, cutoff=NEAR_MISS):
+                raise unknown_key(key, f"environment variable {variable}", elsewhere)
+            print(f"warning: the environment variable {variable} is no setting, and is ignored", file=sys.stderr)
     return found
 
 

@@ -58,6 +58,28 @@ def test_an_unknown_key_of_the_file_or_the_environment_is_an_error_that_names_it
         resolve("train", [], {"SDFT_LERNING_RATE": "1"})
 
 
+SERVICE = {
+    "SDFT_TRAINER_PORT": "tcp://10.0.0.7:6006",
+    "SDFT_TRAINER_SERVICE_HOST": "10.0.0.7",
+    "SDFT_TRAINER_SERVICE_PORT": "6006",
+    "SDFT_TRAINER_SERVICE_PORT_HTTP": "6006",
+    "SDFT_TRAINER_PORT_6006_TCP": "tcp://10.0.0.7:6006",
+    "SDFT_TRAINER_PORT_6006_TCP_ADDR": "10.0.0.7",
+    "SDFT_TRAINER_PORT_6006_TCP_PROTO": "tcp",
+    "SDFT_SEED_PORT": "tcp://10.0.0.8:80",
+}
+
+
+def test_what_a_platform_puts_into_the_environment_for_a_service_is_ignored(capsys):
+    assert resolve("check", [], SERVICE).settings == resolve("check", [], {}).settings
+    assert capsys.readouterr().err == ""
+
+
+def test_a_variable_that_is_no_setting_and_resembles_none_is_told_of_and_ignored(capsys):
+    assert resolve("check", [], {"SDFT_HOME": "/srv"}).settings == resolve("check", [], {}).settings
+    assert capsys.readouterr().err == "warning: the environment variable SDFT_HOME is no setting, and is ignored\n"
+
+
 def test_a_variable_for_another_subcommand_or_an_empty_one_is_no_error():
     resolve("check", [], {"SDFT_OUT_DIR": "x", "SDFT_SEED": ""})
 
