@@ -96,8 +96,13 @@ def flush(descriptor: int, path: Path) -> None:
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             raise
-        place = path if path.is_dir() else path.parent
-        warn_once(f"the file system of {place} can't flush ({error.strerror}): a power cut may lose the last moment.")
+        place = mount_of(path)
+        warn_once(f"the file system at {place} can't flush ({error.strerror}): a power cut may lose the last moment.")
+
+
+def mount_of(path: Path) -> Path:
+    """Where the file system of `path` begins, so that one that lacks something is told of once."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_mount())
 
 
 @cache

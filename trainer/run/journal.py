@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from trainer.errors import UsageError
-from trainer.run.atomic import NOT_SUPPORTED, flush, sync, warn_once
+from trainer.run.atomic import NOT_SUPPORTED, flush, mount_of, sync, warn_once
 
 SECONDS_TO_GATHER = 0.02  # before records are brought to the disk together
 
@@ -35,7 +35,7 @@ def open_locked(path: Path) -> IO[bytes] | None:
     except OSError as error:
         if error.errno in NOT_SUPPORTED:
             warn_once(
-                f"the file system of {path.parent} has no locks ({error.strerror}): nothing keeps a second process "
+                f"the file system at {mount_of(path)} has no locks ({error.strerror}): nothing keeps a second process "
                 "from writing there. Start one at a time."
             )
             return file
