@@ -47,28 +47,36 @@ def run(resolved: Resolved) -> int:
         answers = _answers_of_server(settings, rows, scorer)
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
-    scores = {title: summarize(some) for title, some in answers.items()}
-    found = {"model": settings.model_name_or_path, **as_json(scores, answers)}
+    _tell(settings, rows, answers, earlier, tasks)
+    return 0
+
+
+def _tell(
+    settings: Eval, rows: dict[str, list[Row]], answers: dict[str, list[Answer]], earlier: Any, tasks: Any
+) -> None:
+    """Whatever is asked of the answers, one after another; each is in the file before it is on the terminal."""
+    found: dict[str, Any] = {"model": settings.model_name_or_path}
     if settings.served:
-        found |= {"model": settings.vllm_server_model, "served": settings.served}
-    changes = None if earlier is None else baseline.changes(earlier, answers)
-    if changes is not None:
-        found |= {"baseline": settings.baseline, "changes": changes}
-    _write(settings, found)  # before anything is printed: a terminal may fail
-    print(table(scores))
-    if changes is not None:
-        print(f"since {settings.baseline}:\n{baseline.told(changes)}")
+        found = {"model": settings.vllm_server_model, "served": settings.served}
+
+    def tell(more: dict[str, Any], text: str) -> None:
+        found.update(more)
+        if settings.output_file is not None:
+            write_output_file(settings.output_file, json_text(found))
+        print(text)
+
+    scores = {title: summarize(some) for title, some in answers.items()}
+    tell(as_json(scores, answers), table(scores))
+    if earlier is not None:
+        changes = baseline.changes(earlier, answers)
+        since = {"baseline": settings.baseline, "changes": changes}
+        tell(since, f"since {settings.baseline}:\n{baseline.told(changes)}")
     if settings.judge is not None:
         judged = preference.preferences(settings, rows, answers)
-        found["judge"] = {"model": settings.judge_model or settings.vllm_server_model}
-        found["judge"] |= {title: some.as_json() for title, some in judged.items()}
-        _write(settings, found)
-        print(preference.told(judged, settings))
+        tell({"judge": preference.as_json(judged, settings)}, preference.told(judged, settings))
     if tasks is not None:  # last, for it may take hours
-        found["suite"] = suite.scores(settings, tasks)
-        _write(settings, found)
-        print(suite.table(found["suite"]))
-    return 0
+        more = suite.scores(settings, tasks)
+        tell({"suite": more}, suite.table(more))
 
 
 def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[str, list[Row]]:
@@ -85,11 +93,6 @@ def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[
     if not shows:
         return rows
     return {t: [*kept(some, paths[t], require_shown, skip_bad_rows=skip)] for t, some in rows.items()}
-
-
-def _write(settings: Eval, found: dict[str, Any]) -> None:
-    if settings.output_file is not None:
-        write_output_file(settings.output_file, json_text(found))
 
 
 def _training_rows(settings: Eval) -> list[Row]:

@@ -151,6 +151,12 @@ def verdict(pair: Pair, said: str) -> str:
     return BETTER if (letter == "A") == answer_is_first(pair) else WORSE
 
 
+def as_json(found: Mapping[str, Preferences], settings: Eval) -> dict[str, Any]:
+    """What the judge said, as files keep it."""
+    model = settings.judge_model or settings.vllm_server_model
+    return {"model": model, **{title: some.as_json() for title, some in found.items()}}
+
+
 def told(found: Mapping[str, Preferences], settings: Eval) -> str:
     """The judge's verdicts for people, and how far they can be relied on."""
     if not found:

@@ -46,8 +46,8 @@ def read(path) -> list:
         ARRAY.encode(), LINES.encode(), LINES.replace("\n", "\r\n\r\n").encode(), LINES.rstrip().encode(),
         b"\xef\xbb\xbf" + ARRAY.encode(), ARRAY.encode("utf-16"), LINES.encode("utf-16"),
         b"\xfe\xff" + LINES.encode("utf-16-be"), "\n".join(json.dumps(row, indent=4) for row in ROWS).encode(),
-        gzip.compress(LINES.encode()), bz2.compress(ARRAY.encode()), lzma.compress(LINES.encode()),
-        ZSTD.compress(LINES.encode(), asbytes=True), gzip.compress(ARRAY.encode("utf-16")),
+        gzip.compress(LINES.encode(), mtime=0), bz2.compress(ARRAY.encode()), lzma.compress(LINES.encode()),
+        ZSTD.compress(LINES.encode(), asbytes=True), gzip.compress(ARRAY.encode("utf-16"), mtime=0),
         json.dumps({"version": 1, "data": ROWS}).encode(), json.dumps({"rows": ROWS, "none": []}).encode(),
     ],
 )  # fmt: skip
@@ -86,7 +86,7 @@ def test_cells_of_a_table_are_texts_whatever_they_look_like(tmp_path):
         {"id": "007", "prompt": 'a, "b"\nc', "answer": "None"},
         {"id": "1e5", "prompt": "NA", "answer": ""},
     ]
-    (tmp_path / "rows.tsv.gz").write_bytes(gzip.compress(b"prompt\tanswer\na,b\tc;d\n"))
+    (tmp_path / "rows.tsv.gz").write_bytes(gzip.compress(b"prompt\tanswer\na,b\tc;d\n", mtime=0))
     assert read(tmp_path / "rows.tsv.gz") == [{"prompt": "a,b", "answer": "c;d"}]
 
 
@@ -141,7 +141,7 @@ def test_what_json_lacks_comes_out_of_a_table_as_it_is(tmp_path):
         (b"<!DOCTYPE html><html>Not found</html>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"prompt: a\n", "neither JSON nor a table"),
-        (gzip.compress(LINES.encode())[:60], "is damaged, or not whole"),
+        (gzip.compress(LINES.encode(), mtime=0)[:60], "is damaged, or not whole"),
         (ZSTD.compress(LINES.encode() * 99, asbytes=True)[:60], "can't read"),
         (b"PAR1\0\0\0\0", "is damaged, or not whole"),
         (b"PK\x03\x04\0\0", "ZIP archive"),
