@@ -75,7 +75,7 @@ def test_every_file_lies_in_a_room_that_imports_only_from_rooms_below_it():
 @pytest.mark.parametrize(
     ("module", "line", "complaint"),
     [
-        ("trainer.data.dataset", "from trainer.models.student import load_student", "a room above it"),
+        ("trainer.data.dataset", "from trainer.models.loading import load_student", "a room above it"),
         ("trainer.teachers.tokens.alignment", "from trainer.teachers.served import client", "a room above it"),
         ("trainer.errors", "import trainer.run.atomic", "a room above it"),
         ("trainer.run.atomic", "from trainer.run import journal", "import each other"),

@@ -27,6 +27,8 @@ def run(resolved: Resolved) -> int:
     if settings.output_file is not None:
         require_output_file(settings.output_file)
     scorer = load_scorer(settings.scorer)
+    tasks = suite.load(settings) if settings.suite is not None else None
+    encoder = None if settings.served else _encoder(settings)
     if settings.judge is not None:
         preference.require_judge(settings)
     rows = load_eval_files(
@@ -36,8 +38,6 @@ def run(resolved: Resolved) -> int:
         reading=Reading.of(settings),
     )
     training_rows = _training_rows(settings)
-    tasks = suite.load(settings) if settings.suite is not None else None
-    encoder = None if settings.served else _encoder(settings)
     rows = _readable(settings, rows, encoder)
     earlier = baseline.read(settings.baseline, rows) if settings.baseline is not None else None
 
@@ -146,7 +146,7 @@ def _answers_of_model(
     import torch
 
     from trainer.evaluation.judge import Judge
-    from trainer.models.student import load_student
+    from trainer.models.loading import load_student
 
     shown, batch_size = settings.with_demonstration, settings.per_device_eval_batch_size
     judge = Judge(encoder, batch_size, with_demonstration=shown, scorer=scorer)

@@ -14,7 +14,7 @@ from trainer.evaluation.objective import choose_objective, record_choice
 from trainer.evaluation.run_scores import RunScores
 from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.summary import result, summary
-from trainer.models.student import load_student
+from trainer.models.loading import load_student
 from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
 from trainer.run.environment import environment

@@ -43,7 +43,8 @@ from trainer.evaluation.verdicts import (
     decide,
     told,
 )
-from trainer.models.student import context_window, encoder_for, load_student, load_tokenizer
+from trainer.models.loading import load_student
+from trainer.models.student import context_window, encoder_for, load_tokenizer
 from trainer.run.atomic import json_text, require_output_file, write_output_file
 from trainer.settings.options import Check, Train
 from trainer.teachers.preflight import client_for
@@ -62,9 +63,9 @@ def check(settings: Check) -> None:
     """
     if settings.output_file is not None:
         require_output_file(settings.output_file)
+    window, tokenizer = context_window(settings), load_tokenizer(settings)
     pool = load_eval_rows(settings.eval_data_path, reading=Reading.of(settings))
     require_something_to_show(pool, settings.eval_data_path)  # told before what any one row is too long for
-    tokenizer, window = load_tokenizer(settings), context_window(settings)
     encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
     pool = readable(pool, encoder, settings.eval_data_path, shown=True, skip_bad_rows=settings.skip_bad_rows)
     found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)

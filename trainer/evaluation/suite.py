@@ -70,7 +70,8 @@ def scores(settings: Eval, tasks: dict[str, Any]) -> Scores:
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
 
-    from trainer.models.student import load_student, load_tokenizer
+    from trainer.models.loading import load_student
+    from trainer.models.student import load_tokenizer
 
     student: Any = load_student(settings)
     student.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,28 +1,18 @@
-"""The student: its tokenizer, its context window, its weights; safetensors only, no remote code."""
+"""The student: its tokenizer, its context window, where its turns end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from jinja2 import TemplateError, TemplateSyntaxError
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
-from transformers.utils.logging import disable_progress_bar
 
 from trainer.data.chat_template import ChatTemplate
 from trainer.data.prompts import PromptEncoder
 from trainer.errors import UsageError
+from trainer.models.configuration import first_line, positions_of, read_configuration
+from trainer.models.loading import require_loadable
 from trainer.settings.options import Check, Eval, Student, Train
-
-disable_progress_bar()
 
 
 def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
@@ -38,7 +28,7 @@ def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
             raise ValueError("transformers made one without a vocabulary, as it does where it finds no file.")
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"no tokenizer at {name!r}: {_first_line(error)} Expected tokenizer.json beside the weights; "
+            f"no tokenizer at {name!r}: {first_line(error)} Expected tokenizer.json beside the weights; "
             "save it there with `AutoTokenizer.from_pretrained(ORIGIN).save_pretrained(FOLDER)`."
         ) from error
     if tokenizer.eos_token_id is None:
@@ -95,20 +85,9 @@ def context_window(settings: Student) -> int:
     """Positions that the student's configuration admits.
 
     Raises:
-        UsageError: there is no such model, or prompt and completion together do not fit.
+        UsageError: there is no such model, it can't be loaded, or prompt and completion together do not fit.
     """
-    name = settings.model_name_or_path
-    if _looks_like_a_path(name) and not Path(name).is_dir():
-        raise UsageError(
-            f"no student at {name!r}: the folder does not exist. Pass --model_name_or_path FOLDER|HUB_NAME."
-        )
-    try:
-        config = AutoConfig.from_pretrained(_base_of(name), local_files_only=settings.local_files_only)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"no student at {name!r}: {_first_line(error)} Pass --model_name_or_path FOLDER|HUB_NAME."
-        ) from error
-    window = config.get_text_config().max_position_embeddings
+    name, window = settings.model_name_or_path, positions_of(require_loadable(settings))
     wanted = settings.max_prompt_length + settings.max_completion_length
     if wanted > window:
         raise UsageError(
@@ -116,23 +95,6 @@ def context_window(settings: Student) -> int:
             f"{settings.max_completion_length} is {wanted} tokens; {name!r} has a context of {window}. Lower one."
         )
     return window
-
-
-def load_student(settings: Student) -> PreTrainedModel:
-    """The student's weights in float32: training in bfloat16 is autocast over them.
-
-    Raises:
-        UsageError: no safetensors weights there.
-    """
-    name = settings.model_name_or_path
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, local_files_only=settings.local_files_only
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UsageError(
-            f"can't load the weights of {name!r}: {_first_line(error)} Expected model.safetensors."
-        ) from error
 
 
 def encoder_for(
@@ -157,10 +119,7 @@ def encoder_for(
 
 def _embeddings(settings: Student, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Tokens that the student has embeddings of, where its tokenizer knows more; None where all have one."""
-    config = AutoConfig.from_pretrained(
-        _base_of(settings.model_name_or_path), local_files_only=settings.local_files_only
-    )
-    rows: int = config.get_text_config().vocab_size
+    rows: int = read_configuration(settings).get_text_config().vocab_size
     beyond = sorted(token for token in tokenizer.get_vocab().values() if token >= rows)
     if not beyond:
         return None
@@ -199,24 +158,3 @@ def end_as_turns_do(model: PreTrainedModel, tokenizer: Any) -> None:
     ends = end_token_ids(model, tokenizer)
     if not {*ends} <= {*declared, tokenizer.eos_token_id}:  # the last TRL and transformers add by themselves
         config.eos_token_id = ends
-
-
-def is_adapter(name: str) -> bool:
-    """Whether a folder holds LoRA adapters instead of a whole model."""
-    return (Path(name) / "adapter_config.json").is_file()
-
-
-def _base_of(name: str) -> str:
-    """The model that a folder of LoRA adapters belongs to; any other name as it is."""
-    if not is_adapter(name):
-        return name
-    return json.loads((Path(name) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-
-
-def _looks_like_a_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text if text.endswith((".", "!")) else f"{text}."

@@ -15,7 +15,8 @@ from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.digests import data_digests, model_digests
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
-from trainer.models.student import context_window, encoder_for, is_adapter, load_tokenizer
+from trainer.models.configuration import is_adapter
+from trainer.models.student import context_window, encoder_for, load_tokenizer
 from trainer.settings.options import TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
 from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
@@ -90,12 +91,12 @@ def who_demonstrates(settings: Train) -> str:
 def read_inputs(resolved: Resolved) -> Inputs:
     """Data, tokenizer and training arguments, each checked."""
     settings: Train = resolved.settings
-    window = context_window(settings)
     if is_adapter(settings.model_name_or_path):
         raise UsageError(
             f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
             "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
         )
+    window = context_window(settings)
     # A served teacher also scores without a demonstration; for sdft a context takes the place of one.
     learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
     train_rows = load_rows(settings.train_data_path or "", needs_golden=learns_golden, reading=Reading.of(settings))

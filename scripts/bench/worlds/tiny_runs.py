@@ -26,7 +26,8 @@ from trajectories import Trajectory
 from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.dataset import load_rows
 from trainer.data.rows.row import Row
-from trainer.models.student import context_window, encoder_for, end_token_ids, load_student, load_tokenizer
+from trainer.models.loading import load_student
+from trainer.models.student import context_window, encoder_for, end_token_ids, load_tokenizer
 from trainer.settings.options import Eval
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,233 @@
+"""A model is examined first: what lies in its folder, what config.json says, which weights are there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    Gemma3Config,
+    LlamaConfig,
+    LlavaConfig,
+    MambaConfig,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from trainer.errors import UsageError
+from trainer.models.configuration import UNBOUNDED, positions_of, read_configuration
+from trainer.models.loading import load_student, require_loadable
+from trainer.settings.options import Eval
+
+TEXT = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
+SIGHT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+def settings_of(folder) -> Eval:
+    return Eval(model_name_or_path=str(folder), local_files_only=True)
+
+
+@pytest.fixture
+def folder(student_path, tmp_path):
+    return Path(shutil.copytree(student_path, tmp_path / "student"))
+
+
+def change(folder, file="config.json", **values):
+    path = folder / file
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**content, **values}))
+
+
+def rewrite(folder, how):
+    weights = load_file(folder / "model.safetensors")
+    save_file(how(weights), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def refused(folder, message):
+    for ask in (require_loadable, load_student):
+        with pytest.raises(UsageError, match=message):
+            ask(settings_of(folder))
+
+
+def test_weights_under_another_prefix_are_named_with_the_names_that_were_expected(folder):
+    rewrite(folder, lambda weights: {name.replace("model.", "model.language_model."): w for name, w in weights.items()})
+    refused(folder, r"lacks 35 weights .*: model.embed_tokens.weight, .* and 31 more\. It has 35 under other names")
+
+
+def test_a_weight_that_the_checkpoint_lacks_is_refused_and_a_tied_head_is_not_missed(folder):
+    require_loadable(settings_of(folder))
+    rewrite(folder, lambda weights: {name: w for name, w in weights.items() if "0.mlp.up_proj" not in name})
+    refused(folder, r"lacks 1 weights of its model, .*: model.layers.0.mlp.up_proj.weight\. Pass a folder with all")
+
+
+def test_a_head_of_its_own_that_is_not_there_is_told_with_the_setting_that_shares_it(folder):
+    change(folder, tie_word_embeddings=False)
+    refused(folder, r'lacks 1 weights.*: lm_head.weight\. If .* set "tie_word_embeddings": true in config.json')
+
+
+def test_weights_of_other_shapes_are_named_with_both_shapes(folder):
+    change(folder, vocab_size=500)
+    refused(
+        folder, r"shapes that config.json says: found model.embed_tokens.weight \[512, 128\], expected \[500, 128\]"
+    )
+
+
+def test_weights_that_the_model_has_no_place_for_are_told_and_left_out(folder, capsys):
+    rewrite(folder, lambda weights: weights | {"score.weight": torch.zeros(2, 128)})
+    require_loadable(settings_of(folder))
+    assert "Qwen3ForCausalLM is trained, and 1 weights that it has no place for are left out: score" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, r"quantised \(bitsandbytes"),
+        (
+            {"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}},
+            r"quantised \(fp8.*made from",
+        ),
+        (
+            {"architectures": ["Qwen3ForSequenceClassification"]},
+            "is a Qwen3ForSequenceClassification, expected a decod",
+        ),
+        ({"model_type": "nothing_known"}, "no student at .*nothing_known"),
+        ({"hidden_size": "wide"}, "hidden_size"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is a BertForMaskedLM, expected a decoder"),
+    ],
+)
+def test_a_configuration_that_can_not_be_trained_is_refused_in_a_sentence(folder, values, message):
+    change(folder, **values)
+    refused(folder, message)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path):
+    T5ForConditionalGeneration(
+        T5Config(d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, vocab_size=50)
+    ).save_pretrained(tmp_path)
+    refused(tmp_path, "is a T5ForConditionalGeneration, expected a decoder")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"model-Q4.gguf": ""}, "GGUF files are made for serving. Pass the model that they were made from"),
+        ({"config.json": "{}", "model-Q4.gguf": ""}, "the weights in .* are model-Q4.gguf, expected safetensors"),
+        ({"config.json": "{}", "pytorch_model.bin": ""}, r"are pytorch_model.bin, expected safetensors. Save them so"),
+        ({"config.json": "{}"}, "there are no weights in"),
+        ({"model_index.json": "{}"}, "a pipeline of diffusers makes images"),
+        ({"params.json": "{}", "consolidated.00.pth": ""}, "their maker's own format"),
+        ({"checkpoint-9/config.json": "{}", "checkpoint-10/config.json": "{}"}, "Pass .*checkpoint-10"),
+        ({"notes.txt": ""}, "there is no config.json"),
+        ({"config.json": "[", "model.safetensors": ""}, "no student at"),
+        ({"adapter_config.json": '{"base_model_name_or_path": null}'}, "don't say which model they belong to"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_told_by_what_lies_in_it(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    refused(tmp_path, message)
+
+
+def test_a_file_in_place_of_the_folder_and_a_cut_file_of_weights_are_told(folder):
+    refused(folder / "model.safetensors", "that is a file. Pass the folder that holds config.json")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    refused(folder, "can't load the weights of .* Expected config.json and whole model.safetensors")
+
+
+def test_a_shard_that_the_index_names_and_nobody_copied_is_told(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    weight_map = {
+        "model.norm.weight": "model-00001-of-00002.safetensors",
+        "lm_head.weight": "model-00002-of-00002.safetensors",
+    }
+    change(folder, "model.safetensors.index.json", metadata={}, weight_map=weight_map)
+    refused(folder, "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma3Config(text_config=TEXT, vision_config=SIGHT, mm_tokens_per_image=4),
+        LlavaConfig(text_config=LlamaConfig(**TEXT), vision_config={"model_type": "clip_vision_model", **SIGHT}),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_of_an_image_text_model_the_language_part_is_taken_whole(tmp_path, config, capsys):
+    whole = AutoModelForImageTextToText.from_config(config).eval()
+    whole.save_pretrained(tmp_path)
+    student = load_student(settings_of(tmp_path))
+    ids = torch.arange(3, 20)[None]
+    assert torch.equal(student(ids).logits, whole(input_ids=ids).logits)
+    require_loadable(settings_of(tmp_path))
+    assert f"{type(student).__name__} is trained" in capsys.readouterr().out
+    student.save_pretrained(tmp_path / "again")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "again").config.model_type in ("gemma3_text", "llama")
+
+
+def test_of_the_models_own_generation_settings_only_its_special_tokens_are_in_force(folder, tmp_path):
+    file = {
+        "eos_token_id": [2, 5],
+        "suppress_tokens": [7],
+        "min_new_tokens": 9,
+        "temperature": 0.9,
+        "top_p": 0.6,
+        "max_length": 4096,
+        "forced_bos_token_id": 3,
+        "bad_words_ids": [[1]],
+        "do_sample": False,
+    }
+    change(folder, **{"pad_token_id": -1, "repetition_penalty": 1.3})
+    (folder / "generation_config.json").write_text(json.dumps(file))
+    student = load_student(settings_of(folder))
+    said = {key: value for key, value in student.generation_config.to_diff_dict().items() if value is not None}
+    said.pop("transformers_version")
+    assert said == {"eos_token_id": [2, 5]}
+    student.save_pretrained(tmp_path / "saved")
+    AutoModelForCausalLM.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "again")
+
+
+def test_where_generation_config_is_missing_config_json_declares_the_special_tokens(folder):
+    (folder / "generation_config.json").unlink()
+    change(folder, eos_token_id=4, pad_token_id=1)
+    config = load_student(settings_of(folder)).generation_config
+    assert (config.eos_token_id, config.pad_token_id) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "can't read generation_config.json"),
+        ('{"eos_token_id": "</s>"}', "eos_token_id in generation_config.json"),
+    ],
+)
+def test_a_damaged_generation_config_is_told(folder, text, message):
+    (folder / "generation_config.json").write_text(text)
+    refused(folder, message)
+
+
+def test_a_model_whose_configuration_bounds_no_positions_has_none(folder):
+    assert positions_of(read_configuration(settings_of(folder))) == 2048
+    assert positions_of(MambaConfig()) == UNBOUNDED

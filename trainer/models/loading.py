@@ -1,0 +1,183 @@
+"""Where a student's weights are loaded: what transformers reports is examined, what it raises is translated."""
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file, logging
+from transformers.utils.logging import disable_progress_bar
+
+from trainer.errors import UsageError
+from trainer.models.configuration import base_of, first_line, language_part, read_configuration
+from trainer.settings.options import Student
+
+disable_progress_bar()
+
+NAMED = 4  # keys that a message names
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+# Where a model of several kinds of input keeps its language part -> where that has it alone.
+LANGUAGE_PREFIXES = {
+    r"^model\.language_model\.": "model.",
+    r"^model\.text_model\.": "model.",
+    r"^language_model\.model\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+}
+
+
+def require_loadable(settings: Student) -> PreTrainedConfig:
+    """The student's configuration, after its weights were compared with it by name and shape; none is read.
+
+    Raises:
+        UsageError: see `read_configuration` and `load_student`.
+    """
+    config = read_configuration(settings)
+    model, unexpected = _load(settings, config, base_of(settings.model_name_or_path), device_map="meta")
+    if unexpected:
+        print(_told_unused(model, unexpected))
+    return config
+
+
+def load_student(settings: Student) -> PreTrainedModel:
+    """The student's weights in float32: training in bfloat16 is autocast over them.
+
+    Of the model's generation_config.json it has the end, padding and begin tokens, and nothing else: what is sampled
+    is the model's own law.
+
+    Raises:
+        UsageError: weights are missing, damaged or of other shapes than config.json says.
+    """
+    return _load(settings, read_configuration(settings), settings.model_name_or_path)[0]
+
+
+def _load(
+    settings: Student, config: PreTrainedConfig, name: str, **options: Any
+) -> tuple[PreTrainedModel, Collection[str]]:
+    """The model, and the names of the weights that it has no place for."""
+    try:
+        with _quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=language_part(config),
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=settings.local_files_only,
+                trust_remote_code=False,
+                key_mapping=LANGUAGE_PREFIXES if language_part(config) is not config else None,
+                generation_config=special_tokens(settings),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told below, all of them
+                **options,
+            )
+    except UsageError:
+        raise
+    except Exception as error:  # whatever transformers and safetensors make of the files, they are the user's
+        raise UsageError(f"can't load the weights of {name!r}: {_cause(error)}") from error
+    model, report = loaded
+    _require_all(report, getattr(model, "all_tied_weights_keys", None) or {}, name)
+    return model, report["unexpected_keys"]
+
+
+def _require_all(report: dict[str, Any], tied: Collection[str], name: str) -> None:
+    """Refuse weights that are missing or have other shapes than config.json says; those of `tied` are other ones."""
+    if wrong := sorted(report["mismatched_keys"]):
+        shapes = [f"{key} {list(found)}, expected {list(expected)}" for key, found, expected in wrong]
+        raise UsageError(
+            f"the weights of {name!r} don't have the shapes that config.json says: found {_listed(shapes)}. "
+            "Pass a folder whose files belong together."
+        )
+    missing, unexpected = sorted(report["missing_keys"].difference(tied)), sorted(report["unexpected_keys"])
+    if missing:
+        raise UsageError(
+            f"the checkpoint {name!r} lacks {len(missing)} weights of its model, which would start at random: "
+            f"{_listed(missing)}. {_mend(missing, unexpected)}"
+        )
+
+
+def _mend(missing: list[str], unexpected: list[str]) -> str:
+    """What to do about missing weights."""
+    for key in missing:
+        tail = key.partition(".")[2]
+        twin = next((other for other in unexpected if tail and other.endswith(tail)), None)
+        if twin is not None:
+            return (
+                f"It has {len(unexpected)} under other names, as {twin} for {key}. Rename them, or save the model "
+                "again with the class that wrote them."
+            )
+    if missing == ["lm_head.weight"]:
+        return 'If the head shares the embeddings, set "tie_word_embeddings": true in config.json.'
+    return "Pass a folder with all files of the model."
+
+
+def _told_unused(model: PreTrainedModel, unexpected: Collection[str]) -> str:
+    """A line about weights that the model has no place for."""
+    parts = sorted({".".join(key.split(".")[: 2 if key.startswith("model.") else 1]) for key in unexpected})
+    return (
+        f"of the checkpoint {type(model).__name__} is trained, and {len(unexpected)} weights that it has no place for "
+        f"are left out: {_listed(parts)}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _cause(error: Exception) -> str:
+    """What an error while loading means and what to do."""
+    text = first_line(error)
+    if isinstance(error, KeyError):
+        text = f"config.json or the index of the weights has no {text}"
+    if isinstance(error, ImportError):
+        return f"{text} Install it, or pass another --model_name_or_path."
+    return f"{text} Expected config.json and whole model.safetensors as `save_pretrained` writes them."
+
+
+def special_tokens(settings: Student) -> GenerationConfig:
+    """The end, padding and begin tokens that a model declares, as the whole of its generation's configuration.
+
+    Raises:
+        UsageError: generation_config.json can't be read, or declares something else than token ids.
+    """
+    declared = _declared(settings, "config.json")
+    declared |= _declared(settings, "generation_config.json")
+    return GenerationConfig(**declared)
+
+
+def _declared(settings: Student, file: str) -> dict[str, Any]:
+    """The special tokens that a JSON file of the model declares; a negative one is none."""
+    name = base_of(settings.model_name_or_path)
+    local = {"local_files_only": settings.local_files_only}
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = cached_file(name, file, **local, **quiet)
+    if path is None:
+        return {}
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        parts = (values.get("text_config") or {}, values)
+        found = {key: part[key] for part in parts for key in SPECIAL if part.get(key) is not None}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"can't read {file} of {name!r}: {first_line(error)} Mend the file, or remove it.") from error
+    return {key: ids for key, value in found.items() if (ids := _token_ids(value, f"{key} in {file} of {name!r}"))}
+
+
+def _token_ids(value: Any, what: str) -> int | list[int] | None:
+    ids = value if isinstance(value, list) else [value]
+    if not all(type(token) is int for token in ids):
+        raise UsageError(f"{what} is {value!r}, expected a token id or a list of them. Mend the file, or remove it.")
+    valid = [token for token in ids if token >= 0]
+    return (valid or None) if isinstance(value, list) else value if valid else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own table of what was missing: the messages here say it."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
