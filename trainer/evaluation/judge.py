@@ -14,6 +14,7 @@ from trainer.data.rows.row import Row
 from trainer.errors import Stopped
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
+from trainer.models.architecture import equally_long, sees_padding
 from trainer.models.student import end_token_ids
 from trainer.run.progress import Progress
 
@@ -129,6 +130,12 @@ def decode_greedily(
     limit: int,
 ) -> list[list[int]]:
     """Completions of at most `limit` tokens, each with the end token it stopped at, if it did."""
+    if sees_padding(model) and len({*map(len, prompts)}) > 1:
+        found: dict[int, list[int]] = {}
+        for group in equally_long(prompts):
+            some = [prompts[index] for index in group]
+            found |= zip(group, decode_greedily(model, tokenizer, some, ends, limit), strict=True)
+        return [found[index] for index in range(len(prompts))]
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
     # transformers fills what is not said here from the model's own configuration, penalties included.
     greedy = GenerationConfig(

@@ -3,7 +3,7 @@
 Shapes: B sequences, T tokens of a sequence, N tokens in the loss, V vocabulary, H hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -31,13 +31,30 @@ def head_of(model: nn.Module) -> OutputHead:
     """
     transformer = transformer_of(model)
     layer = transformer.get_output_embeddings()
-    if isinstance(layer, BaseTunerLayer) or not isinstance(layer, nn.Linear):
+    if isinstance(layer, BaseTunerLayer):
+        raise _adapted_head()
+    if not isinstance(layer, nn.Linear):
         raise UsageError(
-            f"the output head of this model is a {type(layer).__name__}, expected a plain linear layer. "
-            "Leave it out of --lora_target_modules."
+            f"the output head of this model is a {type(layer).__name__}, expected a linear layer (nn.Linear). Use "
+            "another student model."
         )
     config = transformer.config.get_text_config()
     return OutputHead(layer.weight, layer.bias, _scale(config), getattr(config, "final_logit_softcapping", None))
+
+
+def require_plain_head(model: nn.Module, targets: Iterable[str]) -> None:
+    """Raise UsageError where LoRA adapters on modules of the names `targets` would be on the output head too."""
+    head = transformer_of(model).get_output_embeddings()
+    path = next((name for name, module in model.named_modules() if module is head), "")
+    if any(f".{path}".endswith(f".{name}") for name in targets):
+        raise _adapted_head(path)
+
+
+def _adapted_head(name: str = "lm_head") -> UsageError:
+    return UsageError(
+        f"--lora_target_modules puts an adapter on the output head ({name}), and the losses are computed with the "
+        "head's own weight. Leave it out of --lora_target_modules; all-linear does."
+    )
 
 
 def _scale(config: Any) -> float:

@@ -5,6 +5,7 @@ so the teacher would silently stay what it was.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
+
+from trainer.errors import UsageError
 
 FILE_NAME = "teacher.safetensors"
 ADAPTER = "teacher"
@@ -41,18 +44,19 @@ class EmaTeacher(TrainerCallback):
 
     @classmethod
     def of_adapter(cls, student: PeftModel, rate: float) -> "EmaTeacher":
-        """A teacher that is a second LoRA adapter, equal to the student's at the start."""
+        """A teacher that is a second adapter, equal to the student's at the start.
+
+        Raises:
+            UsageError: a weight that is trained belongs to no adapter, so that the teacher would have the student's.
+        """
         active = str(student.active_adapter)
+        trained = {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
         student.add_adapter(ADAPTER, student.peft_config[active])
-        weights = dict(student.named_parameters())
-        pairs = {}
-        for name, weight in weights.items():
-            if f".{active}." in name and "lora_" in name:
-                twin = weights[name.replace(f".{active}.", f".{ADAPTER}.")]
-                twin.data = weight.data.detach().clone().float()
-                twin.requires_grad_(False)
-                pairs[name] = (twin, weight)
-        return cls(student, pairs, rate)
+        twins = twins_of(trained, dict(student.named_parameters()), active)
+        for name, twin in twins.items():
+            twin.data = trained[name].data.detach().clone().float()
+            twin.requires_grad_(False)
+        return cls(student, {name: (twins[name], weight) for name, weight in trained.items()}, rate)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -79,3 +83,33 @@ class EmaTeacher(TrainerCallback):
         weights = load_file(folder / FILE_NAME)
         for name, (teacher, _) in self.pairs.items():
             teacher.copy_(weights[name])
+
+
+def twins_of(
+    trained: Mapping[str, nn.Parameter], weights: Mapping[str, nn.Parameter], active: str
+) -> dict[str, nn.Parameter]:
+    """The parameter of the teacher's adapter for each one that is trained in the adapter `active`, by its name.
+
+    An adapter's name is a whole part of the names of its parameters, wherever it keeps them: factors of linear layers
+    and of embeddings, magnitude vectors, whole modules that are trained.
+
+    Raises:
+        UsageError: there is none for some of them.
+    """
+    twins, alone = {}, []
+    for name, weight in trained.items():
+        parts = name.split(".")
+        places = [place for place, part in enumerate(parts) if part == active]
+        names = [".".join([*parts[:place], ADAPTER, *parts[place + 1 :]]) for place in places]
+        twin = next((weights[other] for other in names if other in weights), None)
+        if twin is None or twin.shape != weight.shape:
+            alone.append(name)
+        else:
+            twins[name] = twin
+    if alone:
+        raise UsageError(
+            f"{len(alone)} of {len(trained)} trained weights are of no adapter, and a teacher that is a second adapter "
+            f"has no copy of them: {', '.join(alone[:3])}. Leave them out of --lora_target_modules, train without "
+            "--use_peft, or pass --teacher_kind live."
+        )
+    return twins

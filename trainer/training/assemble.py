@@ -15,6 +15,7 @@ from trainer.data.privileged import plain_golden, shown_text
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, ShownPrompts, report_cuts
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
+from trainer.models.hidden_states import require_plain_head
 from trainer.models.student import end_as_turns_do, end_token_ids
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import Train
@@ -90,6 +91,8 @@ class Assembly:
             UsageError: settings that don't go together.
             Stopped: a signal asked to stop.
         """
+        if self.settings.use_peft:
+            require_plain_head(student, lora_targets(self.settings))
         if self.settings.objective not in DISTILLING:
             return self._supervised(student)
         line = self.resources.enter_context(open_line(client_for(self.settings))) if self.teacher is not None else None
@@ -260,5 +263,10 @@ def lora_config(settings: Train) -> LoraConfig:
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=names if names == "all-linear" else [name.strip() for name in names.split(",")],
+        target_modules=names if names == "all-linear" else lora_targets(settings),
     )
+
+
+def lora_targets(settings: Train) -> list[str]:
+    """The names in `--lora_target_modules`."""
+    return [name.strip() for name in settings.lora_target_modules.split(",")]

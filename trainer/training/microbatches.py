@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trainer.models.architecture import is_plain, saved_bytes
+
 MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
 BYTES_PER_PARAMETER = 24  # in float32 weights, gradient, two moments and the teacher; bfloat16 copies for autocast
 SMALLEST, LARGEST = 2**11, 2**14  # tokens; a larger micro-batch gains no more speed
@@ -77,7 +79,7 @@ def fitting_limit(model: PreTrainedModel, device: torch.device, checkpointing: b
     Args:
         checkpointing: Whether layers are computed again in the backward pass.
     """
-    memory, per_token = device_memory(device), activation_bytes(model.config.get_text_config(), checkpointing)
+    memory, per_token = device_memory(device), token_bytes(model, checkpointing)
     room = MEMORY_SHARE * (memory - BYTES_PER_PARAMETER * model.num_parameters())
     tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
     print(
@@ -85,6 +87,19 @@ def fitting_limit(model: PreTrainedModel, device: torch.device, checkpointing: b
         f"a token takes about {per_token / 2**20:.2g} MiB; at most {LARGEST})"
     )
     return MicrobatchLimit(max_tokens=tokens)
+
+
+def token_bytes(model: PreTrainedModel, checkpointing: bool) -> int:
+    """What one token of a micro-batch holds until its backward pass.
+
+    Estimated for layers of attention and one network each; measured for recurrent layers and mixtures of experts.
+    """
+    config = model.config.get_text_config()
+    experts = getattr(config, "num_experts_per_tok", None) or getattr(config, "num_local_experts", None)
+    if is_plain(model) and not experts and not isinstance(getattr(config, "intermediate_size", None), list):
+        return activation_bytes(config, checkpointing)
+    held, layers = saved_bytes(model), config.num_hidden_layers
+    return held // layers + 4 * config.hidden_size * layers if checkpointing else held
 
 
 def activation_bytes(config: PreTrainedConfig, checkpointing: bool) -> int:

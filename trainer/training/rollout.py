@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -20,6 +20,15 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedC
 from trl.models.utils import unwrap_model_for_generation
 
 from trainer.errors import TrainerError, UsageError
+from trainer.models.architecture import (
+    CacheSize,
+    cache_size,
+    compile_obstacle,
+    equally_long,
+    head_width,
+    paging_obstacle,
+    sees_padding,
+)
 from trainer.models.hidden_states import transformer_of
 from trainer.models.packed_attention import pack_attention
 from trainer.run.checkpoint import RandomState
@@ -65,23 +74,31 @@ def wants_vllm(asked: str) -> bool:
 
 
 def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tokens: int) -> str:
-    """The engine that `--rollout_engine` means; `auto` prints its reason.
+    """The engine that `--rollout_engine` means; `auto` takes one that can, and prints its reason.
 
     Without flash attention continuous batching attends, masked, to the cache of all rollouts. On a CPU that is
     worth it where it is cheaper than the weights: rollouts that have ended then cost nothing.
 
     Args:
         cached_tokens: The most tokens that all rollouts of a step may have together, prompts included.
+
+    Raises:
+        UsageError: the engine was asked for by name and can't sample from this model.
     """
+    transformer = transformer_of(model)
+    if asked == "continuous" and (obstacle := paging_obstacle(transformer)):
+        raise UsageError(f"--rollout_engine continuous: {obstacle}. Use --rollout_engine generate.")
     if asked != "auto":
         return asked
     if wants_vllm(asked):
         chosen, reason = "vllm", "it is installed, and there is a GPU"
     elif device.type == "cuda":
         chosen, reason = "generate", "compiled decoding on a GPU; no vllm installed"
+    elif obstacle := paging_obstacle(transformer):
+        chosen, reason = "generate", f"continuous batching is not for this model: {obstacle}"
     else:
-        parameters = transformer_of(model).num_parameters()
-        attention = 4 * cached_tokens * attention_width(transformer_of(model).config)
+        parameters = transformer.num_parameters()
+        attention = 4 * cached_tokens * attention_width(transformer.config)
         chosen = "continuous" if attention < parameters else "generate"
         reason = f"on a CPU, {attention / parameters:.2g} times the weights' work to attend to all rollouts at once"
     print(f"rollout_engine: {chosen} (auto: {reason})")
@@ -89,10 +106,9 @@ def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tok
 
 
 def attention_width(config: PreTrainedConfig) -> int:
-    """Query features of all layers."""
+    """Query features of all layers, each of which attends."""
     text = config.get_text_config()
-    width = (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) * text.num_attention_heads
-    return width * text.num_hidden_layers
+    return head_width(text) * text.num_attention_heads * text.num_hidden_layers
 
 
 class Sampler:
@@ -120,6 +136,7 @@ class Sampler:
         # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
         self.copy = HalfCopy(self._student()) if cuda and trainer.args.bf16 and engine != "vllm" else None
+        self.unpadded = engine == "generate" and sees_padding(transformer_of(self._student()))
         if cuda and engine == "generate":
             self._compile_decoding()
 
@@ -149,6 +166,9 @@ class Sampler:
     def _compile_decoding(self) -> None:
         """A cache of one size for all steps, so that decoding is compiled once."""
         source = transformer_of(self.copy.model if self.copy else self._student())
+        if obstacle := compile_obstacle(source):
+            print(f"decoding is not compiled: {obstacle}")
+            return
         source._previous_max_cache_length = self.longest
         if self.copy:
             pack_attention(source)
@@ -185,15 +205,36 @@ class Sampler:
         ):
             for part in self._parts(len(prompts)):
                 told = partial(_tell_of, tell, numbers[part]) if tell else None
-                completions += ask(model, prompts[part], trainer.generation_config, told)
+                completions += self._answers(ask, model, prompts[part], told)
         return completions
+
+    def _answers(
+        self,
+        ask: Callable[..., list[list[int]]],
+        model: Any,
+        prompts: list[list[int]],
+        tell: Callable[[int, list[int]], object] | None,
+    ) -> list[list[int]]:
+        """Completions of prompts that fit the memory: of all at once, or where padding would be seen by length."""
+        groups = equally_long(prompts) if self.unpadded else [[*range(len(prompts))]]
+        found: dict[int, list[int]] = {}
+        for group in groups:
+            told = partial(_tell_of, tell, group) if tell else None
+            completions = ask(model, [prompts[index] for index in group], self.trainer.generation_config, told)
+            found |= zip(group, completions, strict=True)
+        return [found[index] for index in range(len(prompts))]
+
+    @cached_property
+    def _cache_size(self) -> CacheSize:
+        return cache_size(transformer_of(self._student()))
 
     def _parts(self, count: int) -> list[slice]:
         """So many prompts in equal parts whose caches fit the memory; one part wherever it does."""
-        token = cache_bytes(transformer_of(self._student()).config, 2 if self.copy else 4)
-        room = CACHE_SHARE * device_memory(self.trainer.args.device) / (self.longest * token)
-        size = -(-count // -(-count // max(1, int(room))))
-        return [slice(start, start + size) for start in range(0, count, size)]
+        size, element = self._cache_size, 2 if self.copy else 4
+        sequence = element * (self.longest * size.token + size.sequence)
+        room = CACHE_SHARE * device_memory(self.trainer.args.device) / max(1, sequence)
+        rows = -(-count // -(-count // max(1, int(room))))
+        return [slice(start, start + rows) for start in range(0, count, rows)]
 
 
 def _tell_of(tell: Callable[[int, list[int]], object], numbers: list[int], index: int, completion: list[int]) -> None:
@@ -215,14 +256,6 @@ class HalfCopy:
         for name, weight in self.model.named_parameters():
             weight.copy_(source[name])
         return self.model
-
-
-def cache_bytes(config: PreTrainedConfig, element: int) -> int:
-    """Keys and values of one token."""
-    text = config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    return 2 * text.num_hidden_layers * heads * head * element
 
 
 @contextmanager

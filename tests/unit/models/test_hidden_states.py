@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from trainer.errors import UsageError
-from trainer.models.hidden_states import check_head, head_of, predicting_states
+from trainer.models.hidden_states import check_head, head_of, predicting_states, require_plain_head
 
 CPU = torch.device("cpu")
 SIZES = {
@@ -81,3 +81,11 @@ def test_a_head_with_an_adapter_is_refused_and_adapters_elsewhere_count():
     check_head(model, CPU)
     plain = predicting_states(make("untied"), [[5]], [[6, 7]], 0, 0)
     assert not torch.allclose(predicting_states(model, [[5]], [[6, 7]], 0, 0), plain, atol=1e-3)
+
+
+def test_an_adapter_on_the_output_head_is_refused_by_the_heads_name(student):
+    require_plain_head(student, ["q_proj", "all-linear"])
+    with pytest.raises(UsageError, match=r"puts an adapter on the output head \(lm_head\).* Leave it out"):
+        require_plain_head(student, ["q_proj", "lm_head"])
+    with pytest.raises(UsageError, match=r"puts an adapter on the output head"):
+        head_of(get_peft_model(student, LoraConfig(target_modules=["lm_head"])))

@@ -1,8 +1,10 @@
 """The EMA teacher: closed form, float32 under a bfloat16 student, equal to the student at the start."""
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from trainer.errors import UsageError
 from trainer.teachers.ema import EmaTeacher
 
 
@@ -67,3 +69,34 @@ def test_a_saved_teacher_is_loaded_to_the_bit(student, tmp_path):
     other.load(tmp_path)
     for name, (teacher, _) in ema.pairs.items():
         assert torch.equal(teacher, other.pairs[name][0])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj"], "use_dora": True},
+        {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm"]},
+        {"target_modules": ["q_proj"], "trainable_token_indices": [3, 4]},
+    ],
+    ids=["embeddings", "magnitudes", "whole modules", "tokens"],
+)
+def test_whatever_an_adapter_trains_has_a_twin_that_follows_it(student, more):
+    model = get_peft_model(student, LoraConfig(r=4, **more))
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    ema = EmaTeacher.of_adapter(model, rate=1.0)
+    assert set(ema.pairs) == trained
+    ids = torch.arange(20)[None]
+    shift(model, 0.1)
+    before = model(ids).logits
+    model.set_adapter("teacher")
+    assert not torch.allclose(model(ids).logits, before)
+    ema.update()
+    torch.testing.assert_close(model(ids).logits, before, rtol=0, atol=0)
+
+
+def test_a_trained_weight_outside_the_adapter_is_refused_with_its_name(student):
+    model = get_peft_model(student, LoraConfig(r=4, target_modules=["q_proj"]))
+    model.get_base_model().model.norm.weight.requires_grad_(True)
+    with pytest.raises(UsageError, match=r"1 of 7 trained weights are of no adapter.*: base_model.model.model.norm"):
+        EmaTeacher.of_adapter(model, rate=0.5)

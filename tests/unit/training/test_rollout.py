@@ -8,13 +8,13 @@ import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from trainer.errors import UsageError
+from trainer.models.architecture import cache_size
 from trainer.models.packed_attention import pack_attention
 from trainer.training import rollout
 from trainer.training.rollout import (
     HalfCopy,
     Rollout,
     Sampler,
-    cache_bytes,
     choose_engine,
     continuous,
     evaluating,
@@ -185,14 +185,15 @@ def test_vllm_is_refused_where_it_is_not_installed(monkeypatch):
 
 def test_rollouts_are_sampled_in_parts_where_their_cache_would_not_fit(monkeypatch):
     model = make()
-    assert cache_bytes(model.config, 4) == 2 * 2 * 1 * 8 * 4
+    token = cache_size(model).token
+    assert token == 2 * 2 * 1 * 8
 
     trainer = SimpleNamespace(
         args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=4, model=model,
         accelerator=SimpleNamespace(unwrap_model=lambda model: model),
     )  # fmt: skip
     sampler = Sampler(trainer, "generate", len(PROMPT))
-    need = cache_bytes(model.config, 4) * 8 / rollout.CACHE_SHARE
+    need = token * 4 * 8 / rollout.CACHE_SHARE
     for rows, parts in ((7.5, [5]), (3.5, [3, 2]), (1.5, [1] * 5), (0.1, [1] * 5)):
         monkeypatch.setattr(rollout, "device_memory", lambda device, rows=rows: math.ceil(rows * need))
         assert [len(range(5)[part]) for part in sampler._parts(5)] == parts
