@@ -69,9 +69,9 @@ class CacheSize:
 
 def cache_size(model: PreTrainedModel) -> CacheSize:
     """Of plain attention what its configuration says; of other layers what they keep of a short sequence."""
-    if is_plain(model):
+    short, long = (0, 0) if is_plain(model) else (_kept(model, PROBE), _kept(model, 2 * PROBE))
+    if not long:  # or the model keeps its states to itself
         return CacheSize(_keys_and_values(model.config.get_text_config()))
-    short, long = _kept(model, PROBE), _kept(model, 2 * PROBE)
     token = max(0, long - short) // PROBE
     return CacheSize(token, max(0, short - token * PROBE))
 
@@ -95,7 +95,7 @@ def _kept(model: PreTrainedModel, length: int) -> int:
     return sum(tensor.numel() for tensor in {id(found): found for found in _tensors(cache)}.values())
 
 
-def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
+def _tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
     """The tensors in a nest of lists, dicts and objects."""
     if isinstance(value, Tensor):
         yield value
@@ -120,6 +120,8 @@ def saved_bytes(model: PreTrainedModel) -> int:
 
     held = []  # so that no address is used twice
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: (held.append(t), keep(t))[1], _same):
+        model.base_model(input_ids=_ids(model, PROBE), use_cache=False)
+    with torch.no_grad():  # some models keep the states of their last pass, with its graph
         model.base_model(input_ids=_ids(model, PROBE), use_cache=False)
     return sum(seen.values()) // PROBE
 

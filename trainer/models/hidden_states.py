@@ -39,7 +39,12 @@ def head_of(model: nn.Module) -> OutputHead:
             "another student model."
         )
     config = transformer.config.get_text_config()
-    return OutputHead(layer.weight, layer.bias, _scale(config), getattr(config, "final_logit_softcapping", None))
+    return OutputHead(layer.weight, layer.bias, _scale(config), _cap(config))
+
+
+def _cap(config: Any) -> float | None:
+    """The bound of the logits (Gemma), under one name or another (RecurrentGemma)."""
+    return getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
 
 
 def require_plain_head(model: nn.Module, targets: Iterable[str]) -> None:

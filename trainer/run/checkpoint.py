@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer
+from safetensors import safe_open
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
 from trainer.errors import TrainerError
@@ -158,6 +159,12 @@ class WholeCheckpoints(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or self.args.output_dir)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        student = self.accelerator.unwrap_model(self.model)
+        if isinstance(student, PreTrainedModel) and not self.is_fsdp_enabled:
+            load_renamed(student, Path(resume_from_checkpoint))
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         run_directory = Path(str(self.args.output_dir))
         target = run_directory / f"checkpoint-{self.state.global_step}"
@@ -204,6 +211,25 @@ class WholeCheckpoints(Trainer):
             f"no space left for {target.name} in {target.parent}: {free} free, {needed} needed. Free space there, or "
             f"copy the folder to a larger disk and pass --output_dir COPY; then the same command {onward}."
         )
+
+
+def load_renamed(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Take the weights from a checkpoint whose names are not those of the model in memory, if they are not.
+
+    `save_pretrained` writes experts one by one that are one tensor in memory. A `Trainer` looks for the names of
+    memory in the file, and goes on from the weights that it finds none for as they were before the first step.
+    """
+    saved = {
+        name for file in checkpoint.glob("*.safetensors") if file.name.startswith("model") for name in _names(file)
+    }
+    if saved - model.state_dict().keys():
+        whole = type(model).from_pretrained(checkpoint, dtype=model.dtype, local_files_only=True)
+        model.load_state_dict(whole.state_dict())
+
+
+def _names(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as weights:
+        return [*weights.keys()]
 
 
 def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
