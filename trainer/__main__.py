@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     from trainer.settings.resolve import resolve
+    from trainer.settings.server_url import without_secrets
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         resolved = resolve(subcommand, rest, os.environ)
         return importlib.import_module(ENTRY_POINTS[subcommand]).run(resolved)
     except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -8,11 +8,13 @@ from trainer.errors import TeacherError
 from trainer.evaluation.scorer import load_scorer
 from trainer.settings.options import Check
 from trainer.settings.resolve import Resolved
-from trainer.teachers.preflight import client_for, context_complaint, find_model
+from trainer.teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
 from trainer.teachers.served.batch import run_until_stopped
 from trainer.teachers.served.client import TeacherClient
+from trainer.teachers.served.failures import NO_SUCH_PLACE, ServerRefused
 
 OK, FAIL, NOTE = "ok", "FAIL", "note"
+NO_VERSION = "no vLLM version"
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,22 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
     async with client:
         subject = "teacher reachable"
         try:
-            await client.health()
+            state = "is healthy" if await client.health() else "answers and has no /health"
             version = await client.version()
-            say(OK, subject, f"{client.base_url} is healthy, {f'vLLM {version}' if version else 'no vLLM version'}")
+            say(OK, subject, f"{client.base_url} {state}, {f'vLLM {version}' if version else NO_VERSION}")
             subject = "model served"
-            model = find_model(client, await client.models())
-            say(OK, subject, client.model)
+            served = await client.models()
+            model = await unlisted(client) if served is None else find_model(client, served)
+            say(OK, subject, client.model if served is not None else f"{client.model} answers; there is no /v1/models")
             say(*_context(model.max_model_len, settings))
             subject = "chat"
             say(OK, subject, await _chat(client, settings))
         except TeacherError as error:
             say(FAIL, subject, str(error))
             return findings
-        say(*await _logprobs(client))
+        scores = [await _tokens(client), await _logprobs(client)]
+        for finding in [*_left_out(client), *scores, _fit_for(all(mark == OK for mark, *_ in scores))]:
+            say(*finding)
     return findings
 
 
@@ -89,14 +94,31 @@ def _context(max_model_len: int | None, settings: Check) -> tuple[str, str, str]
 
 
 async def _chat(client: TeacherClient, settings: Check) -> str:
-    answer = await client.chat(
-        [{"role": "user", "content": "Say hello."}],
-        max_tokens=16,
-        temperature=0.0,
-        seed=0,
-        enable_thinking=settings.enable_thinking,
-    )
+    answer = await say_hello(client, enable_thinking=settings.enable_thinking)
     return f"wrote {answer.completion_tokens} tokens after a prompt of {answer.prompt_tokens}"
+
+
+def _left_out(client: TeacherClient) -> list[tuple[str, str, str]]:
+    """What requests to this server lack, and what follows from that."""
+    return [(NOTE, f"field {name}", f"refused: {field.without}") for name, field in client.left_out.items()]
+
+
+async def _tokens(client: TeacherClient) -> tuple[str, str, str]:
+    """Only `--objective served` needs them."""
+    subject = "tokens"
+    try:
+        await client.tokenize("Hello world")
+        await client.render([{"role": "user", "content": "Say hello."}])
+    except TeacherError as error:
+        return NOTE, subject, f"not to be had; `--objective served` needs them. {_lack(error, '/tokenize')}"
+    return OK, subject, "the server cuts texts into them (/tokenize)"
+
+
+def _fit_for(scores: bool) -> tuple[str, str, str]:
+    subject = "fit for"
+    if scores:
+        return OK, subject, "--objective sdft, seqkd and served; generate, eval --served"
+    return NOTE, subject, "--objective sdft and seqkd, generate, eval --served; not for --objective served"
 
 
 async def _logprobs(client: TeacherClient) -> tuple[str, str, str]:
@@ -105,7 +127,13 @@ async def _logprobs(client: TeacherClient) -> tuple[str, str, str]:
     try:
         return OK, subject, f"the {await client.max_logprobs()} likeliest tokens per position (vLLM: --max-logprobs)"
     except TeacherError as error:
-        return NOTE, subject, f"not to be had; `--objective served` needs them. {error}"
+        return NOTE, subject, f"not to be had; `--objective served` needs them. {_lack(error, '/v1/completions')}"
+
+
+def _lack(error: TeacherError, path: str) -> str:
+    if isinstance(error, ServerRefused) and error.status in NO_SUCH_PLACE:
+        return f"The server has no {path}."
+    return str(error)
 
 
 def _environment() -> Finding:

@@ -144,9 +144,20 @@ def _why(factory: Factory) -> str:
 
 def shortage(factory: Factory) -> str:
     """The message for too few good candidates."""
-    mend = "a higher --temperature" if isinstance(factory.prompts, Commissions) else "more prompts in the file"
     return (
         f"{len(factory.kept)} rows were good and are written, expected {factory.wanted}; {factory.settled} candidates "
         f"are used up{_why(factory)}. {factory.refusal + ' ' if factory.refusal else ''}{REJECTED} has them with their "
-        f"reasons. Try {mend}, a higher --max_tokens, or fewer --train_samples."
+        f"reasons. Try {_mend(factory)}, or fewer --train_samples."
     )
+
+
+def _mend(factory: Factory) -> str:
+    """What makes more candidates good, by the commonest reason to reject them."""
+    more = "a higher --temperature" if isinstance(factory.prompts, Commissions) else "more prompts in the file"
+    counts = rejections(factory)
+    rule = max(counts, key=counts.__getitem__, default="").removeprefix("request_")
+    if rule == "truncated":
+        return f"a higher --max_tokens than {factory.max_tokens}"
+    if rule == "refused" and "context" in factory.refusal:
+        return f"a smaller --max_tokens than {factory.max_tokens}, or shorter prompts"
+    return more

@@ -49,7 +49,7 @@ from trainer.run.atomic import json_text, require_output_file, write_output_file
 from trainer.settings.options import Check, Train
 from trainer.teachers.preflight import client_for
 from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.failures import RequestRefused
+from trainer.teachers.served.failures import ServerRefused
 from trainer.teachers.served.identity import Unfit, compare_tokenizers
 from trainer.training.callbacks import StopOnSignal
 
@@ -161,7 +161,7 @@ def route_of(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *
             try:
                 await client.max_logprobs()
                 compared = await compare_tokenizers(client, encoder.tokenizer, force_bytes=force_bytes)
-            except (RequestRefused, Unfit):
+            except (ServerRefused, Unfit):
                 return None
             return compared.route if compared.route == "token" else byte_route
 

@@ -1,25 +1,23 @@
 """Cards: what a run learned from, where it ran, how it was told to. No secret gets into one."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from trainer.reporting.headline import title_text
 from trainer.reporting.runs import DATA_SETTINGS, Run
+from trainer.settings.server_url import is_secret_name, without_secrets
 
 Card = dict[str, str]
-SECRET_NAME = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
-LOGIN_IN_URL = re.compile(r"(\w+://)[^/\s@]+@")
 GENERATION_REPORT = "generation_report.json"
 
 
 def shown(name: str, value: Any) -> str:
     """A setting's value as text, masked where it may be a secret: `config.yaml` also keeps flags that are not ours."""
-    if SECRET_NAME.search(name) and value not in (None, "", False):
+    if is_secret_name(name) and value not in (None, "", False):
         return "***"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return LOGIN_IN_URL.sub(r"\1***@", text)
+    return without_secrets(text)
 
 
 def overview(run: Run) -> Card:

@@ -20,6 +20,7 @@ from trainer.run.atomic import flush, try_to_write, write_json, write_text
 from trainer.run.journal import open_locked
 from trainer.run.records import read_lines, read_object
 from trainer.settings.resolve import Resolved
+from trainer.settings.server_url import is_secret_name
 
 
 class RunDirectory:
@@ -183,4 +184,9 @@ def configuration(resolved: Resolved) -> dict[str, Any]:
     """The content of `config.yaml`: every setting but secrets, readable again by `--config`."""
     fields = dataclasses.fields(resolved.settings)
     shown = {f.name: getattr(resolved.settings, f.name) for f in fields if not f.metadata["secret"]}
-    return {name: value for name, value in shown.items() if value is not None} | resolved.extra
+    extra = {name: value for name, value in resolved.extra.items() if not is_secret_name(name)}
+    return {name: _plain(value) for name, value in shown.items() if value is not None} | extra
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value  # YAML knows no subclass of str such as ServerUrl

@@ -20,7 +20,7 @@ PACKAGES = (
     "peft",
     "safetensors",
     "tokenizers",
-    "openai",
+    "aiohttp",
 )
 
 

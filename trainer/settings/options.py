@@ -49,7 +49,7 @@ def option(
         "is_url": is_url,
         "positional": positional,
     }
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 # What several subcommands ask for in the same words; each has it where its own order wants it.

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from trainer.errors import UsageError
 from trainer.settings.options import SUBCOMMANDS, Train
+from trainer.settings.server_url import is_secret_name, read_urls, without_secrets
 
 ENV_PREFIX = "SDFT_"
 COMMAND_LINE = "command line"
@@ -83,10 +84,13 @@ def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, di
     given, first = vars(namespace), positional(SUBCOMMANDS[subcommand])
     unexpected = leading if first is None else [] if value_type(first) is tuple else leading[1:]
     if unexpected:
-        raise UsageError(f"found {unexpected[0]!r}, expected a --flag. Type `{parser.prog} --help` for the flags.")
+        raise UsageError(
+            f"found {shown_word(unexpected[0])}, expected a --flag. Type `{parser.prog} --help` for the flags."
+        )
     if leading and first is not None:
         if first.name in given:
-            raise UsageError(f"found {leading[0]!r} and --{first.name} {given[first.name]}; give one of them.")
+            found = f"{shown_word(leading[0])} and --{first.name} {without_secrets(given[first.name])}"
+            raise UsageError(f"found {found}; give one of them.")
         given[first.name] = leading if value_type(first) is tuple else leading[0]
     return given.pop("config", None), given | pair_unknown_flags(rest)
 
@@ -144,8 +148,8 @@ def pair_unknown_flags(rest: list[str]) -> dict[str, Any]:
             pairs[key] = [value] if value else []
         elif key is None:
             raise UsageError(
-                f"found the argument {token!r}, expected a --flag. Put a flag's name before its value, and what has "
-                "none before all flags."
+                f"found the argument {shown_word(token)}, expected a --flag. Put a flag's name before its value, and "
+                "what has none before all flags."
             )
         else:
             pairs[key].append(token)
@@ -209,9 +213,10 @@ def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
     try:
         result = AS_TYPE.get(wanted, partial(_as_number_or_text, wanted))(value)
     except ValueError:
-        raise UsageError(f"{f.name}={value!r} (from {origin}): expected {_article(wanted)}.") from None
+        shown = "***" if f.metadata["secret"] else shown_word(value)
+        raise UsageError(f"{f.name}={shown} (from {origin}): expected {_article(wanted)}.") from None
     if f.metadata["is_url"]:
-        return normalize_url(result)
+        return read_urls(result)
     choices = f.metadata["choices"]
     if choices and result not in choices:
         raise UsageError(f"{f.name}={value!r} (from {origin}): expected one of {', '.join(choices)}.")
@@ -247,17 +252,9 @@ def _article(wanted: type) -> str:
     return names[wanted]
 
 
-def normalize_url(urls: str) -> str:
-    """`localhost:8000`, `http://localhost:8000/` and `http://localhost:8000/v1` all mean the same server.
-
-    Commas separate the servers of one teacher.
-    """
-    return ",".join(map(_normalized, filter(None, map(str.strip, urls.split(",")))))
-
-
-def _normalized(url: str) -> str:
-    with_scheme = url if "://" in url else f"http://{url}"
-    return with_scheme.rstrip("/").removesuffix("/v1").rstrip("/")
+def shown_word(value: Any) -> str:
+    """A value as a message quotes it, without the secrets of a URL."""
+    return without_secrets(repr(value))
 
 
 def show(resolved: Resolved) -> str:
@@ -267,6 +264,7 @@ def show(resolved: Resolved) -> str:
         value = getattr(resolved.settings, f.name)
         text = "***" if f.metadata["secret"] and value else _abridged(value)
         rows.append((f.name, text, resolved.origins[f.name]))
-    rows += [(key, str(value), resolved.origins[key]) for key, value in resolved.extra.items()]
+    for key, value in resolved.extra.items():
+        rows.append((key, "***" if is_secret_name(key) else without_secrets(str(value)), resolved.origins[key]))
     width = max(len(name) for name, _, _ in rows)
     return "\n".join(f"  {name:<{width}}  {value}  ({origin})" for name, value, origin in rows)

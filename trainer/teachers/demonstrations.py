@@ -28,7 +28,15 @@ from trainer.teachers.served.batch import row_seed, run_bounded, run_until_stopp
 from trainer.teachers.served.client import ChatAnswer, TeacherClient
 from trainer.teachers.served.failures import RequestRefused
 
-REFUSED = "refused"
+REFUSED, TRUNCATED, EMPTY = "refused", "truncated", "empty"
+CONTRADICTING = "contradicting golden_answer"
+MENDS = {
+    TRUNCATED: "Expected whole answers, and these were cut: raise --max_completion_length.",
+    EMPTY: "Expected answers, and these hold nothing besides thinking: raise --max_completion_length, or let the "
+    "teacher not think (vLLM's chat template takes enable_thinking: false).",
+    CONTRADICTING: "Expected the actions of golden_answer. Look at what the teacher is shown "
+    "(--teacher_prompt_template, --show_context), or learn from the rows' own text: --demonstrations golden.",
+}
 Request = Callable[[int], Future[str | None]]  # for the demonstration of a row; None where there is no usable one
 Write = Callable[[Row], str | None]  # a row's golden response, calls included, as text for whoever reads it
 
@@ -51,8 +59,13 @@ class Demonstrations:
     dropped: int
     reasons: dict[str, int]
 
+    @property
+    def why(self) -> str:
+        """The reasons with their counts."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
+
     def summary(self) -> str:
-        why = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
+        why = self.why
         return (
             f"demonstrations: {self.written} written by the teacher, {self.replaced} replaced by the golden "
             f"response, {self.dropped} dropped" + (f" ({why})" if why else "")
@@ -74,6 +87,7 @@ class Demonstrator:
 
     Attributes:
         answers: By row, of those asked so far; None where the server refused the prompt.
+        refusal: What it said the first time that it did.
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class Demonstrator:
         self.temperature = temperature
         self.write = write
         self.answers: dict[int, ChatAnswer | None] = {}
+        self.refusal = ""
         self._found_usable = False
 
     async def text(self, number: int) -> str | None:
@@ -123,9 +138,16 @@ class Demonstrator:
         found = self.demonstrations()
         if found.written == 0:
             raise TeacherError(
-                f"the teacher wrote no usable demonstration for any of {len(found.texts)} rows ({found.reasons}). "
-                "Expected whole answers. Raise --max_completion_length, or try `python -m trainer check URL`."
+                f"the teacher wrote no usable demonstration for any of {len(found.texts)} rows ({found.why}). "
+                f"{self._mend(found.reasons)}"
             )
+
+    def _mend(self, reasons: dict[str, int]) -> str:
+        """What to type, by the commonest reason."""
+        reason = max(reasons, key=reasons.__getitem__, default="")
+        if reason == REFUSED:
+            return f"The first refusal: {self.refusal or 'see above'}"
+        return MENDS.get(reason, "Expected whole answers. Look at what it writes: `python -m trainer check URL`.")
 
     async def _ask(self, number: int) -> ChatAnswer | None:
         """The answer; None where the server refused the prompt."""
@@ -140,6 +162,7 @@ class Demonstrator:
                 enable_thinking=settings.enable_thinking,
             )
         except RequestRefused as refusal:
+            self.refusal = self.refusal or str(refusal)
             tqdm.write(f"row {row.id}: {refusal}", file=sys.stderr)
             return None
 
@@ -324,15 +347,15 @@ def reason_to_reject(answer: ChatAnswer | None, row: Row, write: Write = plain_g
     if answer is None:
         return REFUSED
     if answer.finish_reason == "length":
-        return "truncated"
+        return TRUNCATED
     if not answer.text.strip() and not answer.tool_calls:
-        return "empty"
+        return EMPTY
     if answer.tool_calls and (reason := _reason_against_calls(answer, row, write)):
         return reason
     if row.golden_answer is not None:
         found, golden = parse_actions(answer.with_calls, row.tools), golden_actions(row.golden_answer)
         if not (same_sequence(found, golden) and same_inputs(found, golden)):
-            return "contradicting golden_answer"
+            return CONTRADICTING
     return None
 
 

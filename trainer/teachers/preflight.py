@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from trainer.data.rows.row import Message
 from trainer.errors import TeacherError, UsageError
 from trainer.settings.options import Check, Train
 from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.client import ServedModel, TeacherClient, unknown_model
+from trainer.teachers.served.client import ChatAnswer, ServedModel, TeacherClient, unknown_model
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,32 @@ def client_for(settings: Train | Check) -> TeacherClient:
 
 
 async def identify(client: TeacherClient) -> TeacherIdentity:
-    """Wait for health and look the model up.
+    """Wait for health, where the server tells it, and look the model up.
 
     Raises:
         TeacherError: unreachable, or the model isn't served (lists what is).
     """
     await client.health()
     version = await client.version()
-    model = find_model(client, await client.models())
-    return TeacherIdentity(client.base_url, client.model, version, model.max_model_len)
+    served = await client.models()
+    model = await unlisted(client) if served is None else find_model(client, served)
+    return TeacherIdentity(str(client.base_url), client.model, version, model.max_model_len)
+
+
+async def unlisted(client: TeacherClient) -> ServedModel:
+    """The model of a server without a list of models, once it answers to its name.
+
+    Raises:
+        TeacherError: it doesn't.
+    """
+    await say_hello(client)
+    return ServedModel(client.model, None)
+
+
+async def say_hello(client: TeacherClient, *, enable_thinking: bool = False) -> ChatAnswer:
+    """A short answer, which shows that the model can be asked, and which fields of a request its server takes."""
+    greeting: list[Message] = [{"role": "user", "content": "Say hello."}]
+    return await client.chat(greeting, max_tokens=16, temperature=0.0, seed=0, enable_thinking=enable_thinking)
 
 
 def find_model(client: TeacherClient, served: list[ServedModel]) -> ServedModel:

@@ -103,7 +103,7 @@ class TeacherSetup:
 
     async def _servers(self) -> list[TeacherClient]:
         """A client for each replica, that does not wait for it."""
-        urls = self.line.client.base_url.split(",")
+        urls = self.line.client.base_url.servers
         if len(urls) == 1:
             return [self.line.client]
         alone = [dataclasses.replace(self.settings, vllm_server_base_url=url, teacher_patience=0) for url in urls]

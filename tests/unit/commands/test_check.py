@@ -31,7 +31,9 @@ def test_a_fit_teacher_passes_every_check(capsys: pytest.CaptureFixture[str]):
         ("model served", "ok"),
         ("context", "ok"),
         ("chat", "ok"),
+        ("tokens", "ok"),
         ("log-probabilities", "ok"),
+        ("fit for", "ok"),
     ]
     assert found["teacher reachable"][1] == f"{teacher.url} is healthy, vLLM 0.32.0"
     assert found["log-probabilities"][1].startswith("the 20 likeliest tokens")

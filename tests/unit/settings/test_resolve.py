@@ -8,7 +8,8 @@ import pytest
 
 from trainer.errors import UsageError
 from trainer.settings.options import Train
-from trainer.settings.resolve import normalize_url, resolve, show
+from trainer.settings.resolve import resolve, show
+from trainer.settings.server_url import read_urls
 
 
 def test_the_command_line_wins_over_the_file_the_file_over_the_environment_and_that_over_defaults(tmp_path):
@@ -28,11 +29,11 @@ def test_the_command_line_wins_over_the_file_the_file_over_the_environment_and_t
 )
 def test_the_first_positional_argument_is_the_teachers_url_in_any_common_spelling(url):
     assert resolve("train", [url, "--seed", "1"], {}).settings.vllm_server_base_url == "http://localhost:8000"
-    assert normalize_url("https://teacher.example/v1") == "https://teacher.example"
+    assert read_urls("https://teacher.example/v1") == "https://teacher.example"
 
 
 def test_several_urls_of_a_teacher_are_each_taken_in_any_common_spelling():
-    assert normalize_url("a:8000, https://b/v1/ ,http://c:1/,") == "http://a:8000,https://b,http://c:1"
+    assert read_urls("a:8000, https://b/v1/ ,http://c:1/,") == "http://a:8000,https://b,http://c:1"
     resolved = resolve("train", ["localhost:8000,localhost:8001", "--seed", "1"], {})
     assert resolved.settings.vllm_server_base_url == "http://localhost:8000,http://localhost:8001"
 

@@ -1,27 +1,30 @@
 """What is asked of the served teacher, and what its answers must hold.
 
-Stock vLLM is expected; `/v1/chat/completions` and `/v1/models` alone also work with other OpenAI-compatible servers.
+Stock vLLM is expected for scores; any OpenAI-compatible server does for chat, and `/v1/chat/completions` is all that it
+must have. What it lacks of the rest is found out by asking.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-from tqdm import tqdm
 
 from trainer.data.actions.thinking import strip_thinking
 from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
-from trainer.teachers.served.address import is_http_url
+from trainer.settings.server_url import ServerUrl
+from trainer.teachers.served import failures
+from trainer.teachers.served.address import addresses_of
 from trainer.teachers.served.chat_messages import Completion, Usage, call_of, openai_messages
-from trainer.teachers.served.failures import Failure, RequestRefused
+from trainer.teachers.served.failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
+from trainer.teachers.served.fields import Dispensable, Fields
+from trainer.teachers.served.notices import say_once
 from trainer.teachers.served.pace import Pace
 from trainer.teachers.served.retries import Exchange, PatientRequests
 from trainer.teachers.served.scores import decode_scores
@@ -31,6 +34,8 @@ from trainer.teachers.tokens.token_scores import TokenScores
 T = TypeVar("T")
 
 TOO_BUSY = (429, 503)
+# How servers call the tokens of a model's context in their list of models; the first is vLLM's.
+WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
 # Named one by one, so that a server's generation_config.json changes nothing.
 NO_SAMPLING = {
@@ -89,7 +94,7 @@ class Tokenized:
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
-    token_strs: list[str]
+    token_strs: list[str] | None = None
 
 
 class _Text(msgspec.Struct):
@@ -102,7 +107,7 @@ class TeacherClient:
     How they are tried again is told at `PatientRequests`. Every failure is a TeacherError.
 
     Args:
-        base_url: As `settings.resolve.normalize_url` gives it, without `/v1`; of replicas, with commas between them.
+        base_url: As `settings.server_url.read_urls` gives it, without `/v1`; of replicas, with commas between them.
         model: The name under which the teacher is served.
         api_key: Bearer key; None for a server without one.
         max_concurrency: Requests in flight at most, to all replicas together; further ones wait their turn.
@@ -123,18 +128,21 @@ class TeacherClient:
         adapts: bool = False,
         patience: float = 120.0,
     ):
-        urls = base_url.split(",")
-        for url in urls:
-            if not is_http_url(url):
-                raise UsageError(f"the teacher's base URL is {url!r}; expected one like http://localhost:8000.")
+        self._addresses = addresses_of(base_url, api_key)
         if max_concurrency < 1:
             raise UsageError(f"found a maximum concurrency of {max_concurrency}; expected 1 or more.")
-        self.base_url = base_url
+        self.base_url = base_url if isinstance(base_url, ServerUrl) else ServerUrl(base_url)
         self.model = model
         self._calls_stay_text = False  # where the server reads no calls in answers, it is still shown the tools
         self.pace = Pace(max_concurrency, adapts=adapts)
-        self._transport = Transport(urls, api_key)
-        self._ask = PatientRequests(urls, self.pace, patience)
+        self._fields = Fields(self.base_url)
+        self._transport = Transport(self._addresses.values())
+        self._ask = PatientRequests([*self._addresses], self.pace, patience)
+
+    @property
+    def left_out(self) -> dict[str, Dispensable]:
+        """Fields of requests that the server was seen to refuse."""
+        return self._fields.left_out
 
     @property
     def retries(self) -> int:
@@ -163,28 +171,37 @@ class TeacherClient:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def health(self) -> None:
-        """Return once `/health` of at least one replica answers 200."""
-        await self._ask.of_one(lambda url: self._transport.get(f"{url}/health", kind=str))
+    async def health(self) -> bool:
+        """Whether `/health` of at least one replica answers 200; waits for that. False: the server has no `/health`."""
+        try:
+            await self._ask.of_one(lambda url: self._get(url, "/health", bytes))
+        except ServerRefused as refusal:
+            if refusal.status not in NO_SUCH_PLACE:
+                raise
+            return False
+        return True
 
     async def version(self) -> str | None:
         """The version of vLLM, or the different ones with commas between; None if a server has no `/version`."""
         try:
-            answers = await self._ask.of_all(lambda url: self._transport.get(f"{url}/version"))
-        except RequestRefused as refusal:
-            if refusal.status == 404:
-                return None
-            raise
+            answers = await self._ask.of_all(lambda url: self._get(url, "/version", failures.json_or_text))
+        except ServerRefused:  # whatever it says: nothing but a name depends on it
+            return None
         versions = [answer.get("version") if isinstance(answer, dict) else None for answer in answers.values()]
         return None if None in versions else ", ".join(dict.fromkeys(map(str, versions)))
 
-    async def models(self) -> list[ServedModel]:
-        """Everything that the server serves; with replicas, what all of those that answer serve.
+    async def models(self) -> list[ServedModel] | None:
+        """Everything that the server serves; with replicas, what all of those that answer serve. None: it has no list.
 
         Raises:
             TeacherError: a replica doesn't serve the model that another one does.
         """
-        served = await self._ask.of_all(self._models_of)
+        try:
+            served = await self._ask.of_all(self._models_of)
+        except ServerRefused as refusal:
+            if refusal.status not in NO_SUCH_PLACE:
+                raise
+            return None
         names = {url: [model.name for model in models] for url, models in served.items()}
         if any(self.model in found for found in names.values()):
             self._require_model(names)
@@ -223,27 +240,29 @@ class TeacherClient:
         """The answer to a request with tools; a server that reads no calls in answers gives them as text."""
         if tools:
             body |= {"tools": tools, **({"tool_choice": "none"} if self._calls_stay_text else {})}
-        data = msgspec.json.encode(body)
         try:
-            return await self._ask_model(lambda url: self._chat(url, data))
+            return await self._fields.fitted(body, self._chat_once)
         except RequestRefused as refusal:
             if not tools or "tool_choice" in body or "tool-choice" not in str(refusal):
                 raise
             if not self._calls_stay_text:
-                tqdm.write(
+                say_once(
                     f"the server at {self.base_url} reads no tool calls: they stay as the model writes them. Start "
-                    "vLLM with `--enable-auto-tool-choice --tool-call-parser NAME` to have them read.",
-                    file=sys.stderr,
+                    "vLLM with `--enable-auto-tool-choice --tool-call-parser NAME` to have them read."
                 )
             self._calls_stay_text = True
             return await self._chat_with(body, tools)
+
+    async def _chat_once(self, body: dict[str, Any]) -> ChatAnswer:
+        data = msgspec.json.encode(body)
+        return await self._ask_model(lambda url: self._chat(url, data))
 
     async def _chat(self, url: str, data: bytes) -> ChatAnswer:
         """One try, which the pace learns from."""
         began = time.monotonic()
         read = self._reader(Completion, "a chat completion")
         try:
-            completion = await self._transport.post_bytes(url, "/v1/chat/completions", data, read)
+            completion = await self._post(url, "/v1/chat/completions", data, read)
         except Failure as failure:
             if failure.status in TOO_BUSY:
                 self.pace.pushed_back(began)
@@ -265,7 +284,7 @@ class TeacherClient:
         for count in LOGPROB_STEPS:
             body = {"model": self.model, "prompt": "Hello world", "max_tokens": 1, "prompt_logprobs": count}
             try:
-                answer = await self._post("/v1/completions", body)
+                answer = await self._post_body("/v1/completions", body, msgspec.json.decode)
             except RequestRefused as refusal:
                 if refusal.status != 400 or count == LOGPROB_STEPS[-1]:
                     raise
@@ -295,7 +314,7 @@ class TeacherClient:
         body = {"model": self.model, "prompt": [*prompt_ids, *completion_ids], "prompt_logprobs": top_k, **NO_SAMPLING}
         expected = {"completion_ids": completion_ids, "prompt_length": len(prompt_ids), "top_k": top_k}
         read = partial(decode_scores, **expected, with_texts=with_texts)
-        return await self._post_bare("/v1/completions", body, read)
+        return await self._post_body("/v1/completions", body, read)
 
     async def tokenize(self, text: str, *, add_special_tokens: bool = False) -> Tokenized:
         """The tokens of a text."""
@@ -322,12 +341,12 @@ class TeacherClient:
     async def detokenize(self, ids: Sequence[int]) -> str:
         """The text of tokens."""
         read = self._reader(_Text, "a text")
-        return (await self._post_bare("/detokenize", {"model": self.model, "tokens": list(ids)}, read)).prompt
+        return (await self._post_body("/detokenize", {"model": self.model, "tokens": list(ids)}, read)).prompt
 
     async def _tokenize(self, body: dict[str, Any]) -> Tokenized:
         body = {"model": self.model, "return_token_strs": True, **body}
-        answer = await self._post_bare("/tokenize", body, self._reader(_Tokens, "tokens and their names"))
-        return Tokenized(answer.tokens, answer.token_strs)
+        answer = await self._post_body("/tokenize", body, self._reader(_Tokens, "tokens and their names"))
+        return Tokenized(answer.tokens, answer.token_strs or [])
 
     def _reader(self, kind: type[T], what: str) -> Callable[[bytes], T]:
         def read(answer: bytes) -> T:
@@ -336,22 +355,35 @@ class TeacherClient:
 
         return read
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return await self._ask_model(lambda url: self._transport.post(url + path, body))
+    async def _post_body(self, path: str, body: dict[str, Any], read: Callable[[bytes], T]) -> T:
+        """The answer to a body, which loses the fields that the server refuses and can do without."""
 
-    async def _post_bare(self, path: str, body: dict[str, Any], read: Callable[[bytes], T]) -> T:
-        data = msgspec.json.encode(body)
-        return await self._ask_model(lambda url: self._transport.post_bytes(url, path, data, read))
+        async def send(fitted: dict[str, Any]) -> T:
+            data = msgspec.json.encode(fitted)
+            return await self._ask_model(lambda url: self._post(url, path, data, read))
+
+        return await self._fields.fitted(body, send)
+
+    async def _get(self, url: str, path: str, read: Callable[[bytes], T]) -> T:
+        return await self._transport.send("GET", self._addresses[url], path, None, read)
+
+    async def _post(self, url: str, path: str, data: bytes, read: Callable[[bytes], T]) -> T:
+        return await self._transport.send("POST", self._addresses[url], path, data, read)
 
     async def _ask_model(self, exchange: Exchange[T]) -> T:
         """The answer to a request that names the model."""
         try:
             return await self._ask.of_one(exchange)
-        except RequestRefused as refusal:
+        except ServerRefused as refusal:
             if refusal.status == 404:
-                served = await self._ask.of_all(self._models_of)
-                self._require_model({url: [model.name for model in models] for url, models in served.items()})
+                await self._require_own_model()
             raise
+
+    async def _require_own_model(self) -> None:
+        """Raise TeacherError where a server's list lacks the model; one without a list says nothing of it."""
+        with suppress(ServerRefused):
+            served = await self._ask.of_all(self._models_of)
+            self._require_model({url: [model.name for model in models] for url, models in served.items()})
 
     def _require_model(self, served: dict[str, list[str]]) -> None:
         for url, names in served.items():
@@ -359,9 +391,11 @@ class TeacherClient:
                 raise unknown_model(url, self.model, names)
 
     async def _models_of(self, url: str) -> list[ServedModel]:
-        answer = await self._transport.get(f"{url}/v1/models")
+        answer = await self._get(url, "/v1/models", msgspec.json.decode)
         with _expecting("a list of models", answer, url):
-            return [ServedModel(model["id"], model.get("max_model_len")) for model in answer["data"]]
+            listed = (answer if isinstance(answer, list) else answer["data"]) or []  # null: nothing is loaded yet
+            known = {model["id"]: model for model in listed}
+            return [ServedModel(name, _window(model, known)) for name, model in known.items()]
 
 
 def unknown_model(base_url: str, model: str, served: list[str]) -> TeacherError:
@@ -383,6 +417,13 @@ def _expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
             f"the server at {base_url} answered {str(answer)[:200]!r}, expected {what} as vLLM gives it. "
             "Is it a vLLM server? Pass the URL of one."
         ) from error
+
+
+def _window(model: dict[str, Any], known: dict[str, dict[str, Any]]) -> int | None:
+    """The context of a listed model; a LoRA that doesn't say its own has its parent's."""
+    parent = known.get(model.get("parent") or "", {})
+    told = [listed.get(name) for listed in (model, parent) for name in WINDOWS]
+    return next((tokens for tokens in told if type(tokens) is int and tokens > 0), None)
 
 
 def _in_common(model: ServedModel, others: list[list[ServedModel]]) -> ServedModel:

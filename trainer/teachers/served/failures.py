@@ -1,16 +1,84 @@
-"""What a try to reach the teacher can end in: one family of errors, whichever library carried the request."""
+"""What a try to reach the teacher can end in: what was found, why, what mends it, and whether waiting does."""
 
 import email.utils
+import enum
+import html
+import re
+import socket
+import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import msgspec
-import openai
 
 from trainer.errors import TeacherError
+from trainer.teachers.served.address import Address
 
 BROKEN = "an answer that is no whole JSON"
+NO_SUCH_PLACE = (404, 405, 410, 501)
+TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+PAGE = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+RATE = re.compile(r"(retry|try again) (in|after)|per[_ ]?(second|minute|hour|day)", re.IGNORECASE)
+# Codes and words of a 429 that says "pay", where others say "slower".
+QUOTA = re.compile(
+    r"insufficient[_ ](quota|balance|credit|fund)|exceeded your current quota|billing|credit balance|out of credits|"
+    r"余额|欠费|quota_exceeded|payment required",
+    re.IGNORECASE,
+)
+OTHER_URL = "--vllm_server_base_url URL, --base_url URL for `generate`, --served URL for `eval`"
+START = (
+    "Expected a vLLM server. Start it with `docker compose up -d teacher`, without Docker with "
+    f"`scripts/serve_teacher --model FOLDER`, or name another: {OTHER_URL}."
+)
+KEY = (
+    "Expected the key that it was started with (`--api-key`). Set SDFT_VLLM_SERVER_API_KEY, or SDFT_API_KEY for "
+    "`generate`; a server that asks for name and password wants http://NAME:PASSWORD@HOST:PORT."
+)
+LOGIN = (
+    "The URL holds a name and a password. Expected those that the server knows: http://NAME:PASSWORD@HOST:PORT, with / "
+    "as %2F and @ as %40 in them."
+)
+WRONG_PLACE = (
+    "Pass the URL up to the part before /v1; where the server's API begins elsewhere, pass the whole address of its "
+    f"/chat/completions: {OTHER_URL}."
+)
+PAY = "The account has no quota left, which no waiting brings back. Top it up, or use another key or server."
+SMALLER = "Shorten the prompts, or raise the limit of what stands before the server (nginx: client_max_body_size)."
+SLOW = (
+    "The server takes longer than that. Look at its log; ask for less at once (a smaller "
+    "--vllm_server_max_concurrency), or for shorter answers."
+)
+
+
+class Healing(enum.Enum):
+    """Whether the same request may succeed later: `ONCE_KNOWN` where the server has answered before."""
+
+    PERHAPS = enum.auto()
+    ONCE_KNOWN = enum.auto()
+    NEVER = enum.auto()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as messages name it; `elsewhere` as `Address.path` has it."""
+
+    method: str
+    path: str
+    address: Address
+    elsewhere: bool = False
+
+    @property
+    def target(self) -> str:
+        """The whole URL, secrets included."""
+        return self.address.target(self.path, elsewhere=self.elsewhere)
+
+    def __str__(self) -> str:
+        proxy = self.address.proxy
+        path = self.address.path(self.path, elsewhere=self.elsewhere)
+        return f"{self.method} {path}" + (f" by the proxy {proxy}" if proxy else "")
 
 
 class Failure(Exception):
@@ -20,59 +88,223 @@ class Failure(Exception):
         words: What was found, in the words of the server or of the operating system.
         status: The HTTP status of the answer; None where none came, or not the whole.
         retry_after: Seconds that the server asked to wait; 0 where it did not.
+        advice: The cause and what to type, in whole sentences; "" where there is nothing to say.
+        asked: What was asked.
     """
 
-    def __init__(self, words: str, status: int | None = None, retry_after: float = 0.0):
+    def __init__(
+        self,
+        words: str,
+        status: int | None = None,
+        retry_after: float = 0.0,
+        *,
+        advice: str = "",
+        healing: Healing = Healing.PERHAPS,
+        asked: Asked | None = None,
+    ):
         super().__init__(words)
         self.words = words
         self.status = status
         self.retry_after = retry_after
+        self.advice = advice
+        self.healing = healing
+        self.asked = asked
 
     @property
     def may_pass(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.is_outage or self.status in (408, 429)
+        return self.healing is not Healing.NEVER and (self.is_outage or self.status in (408, 425, 429))
 
     @property
     def is_outage(self) -> bool:
         """Whether the server itself failed, rather than declining this request."""
         return self.status is None or self.status >= 500
 
+    def __str__(self) -> str:
+        """What was asked, and what was found."""
+        return f"{self.asked}: {self.words}" if self.asked else self.words
 
-class RequestRefused(TeacherError):
-    """The server understood the request and declined it (a 4xx that waiting can't change); `status` says how."""
+
+class ServerRefused(TeacherError):
+    """The server declines, whatever the prompt: no such endpoint, no right to it, no quota; `status` says how."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
 
 
-def of_status(status: int, reason: str | None, headers: Mapping[str, str], body: Any) -> Failure:
-    """The failure that an answer with this status is; `body` is its JSON, or its text where it is none."""
+class RequestRefused(ServerRefused):
+    """The server understood the request and declined this one (a 4xx that waiting can't change)."""
+
+
+def of_answer(asked: Asked, status: int, reason: str | None, headers: Mapping[str, str], answer: bytes) -> Failure:
+    """The failure that an answer with this status is."""
+    body = json_or_text(answer)
     error = body.get("error", body) if isinstance(body, dict) else body
-    words = error.get("message", error) if isinstance(error, dict) else error
-    shown = f"{status} {str(words or reason or '').strip()[:500]}"
-    return Failure(shown, status, _seconds(headers.get("retry-after", "")))
+    words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
+    text = _scrubbed(str(words or reason or "").strip(), asked.address)
+    shown = f"{status} {_without_markup(text)[:500]}".strip()
+    advice, healing = _of_status(status, f"{body} {text}", asked)
+    after = _seconds(headers.get("retry-after", ""))
+    return Failure(shown, status, after, advice=advice, healing=healing, asked=asked)
 
 
-def of_sdk(error: Exception) -> Failure:
-    """The failure behind an error of the OpenAI SDK, or behind its ValueError for a body that is no whole JSON."""
-    if isinstance(error, openai.APIStatusError):
-        response = error.response
-        return of_status(error.status_code, response.reason_phrase, response.headers, error.body)
-    if isinstance(error, openai.APITimeoutError | openai.APIConnectionError):
-        return of_connection(error, timed_out=isinstance(error, openai.APITimeoutError))
-    return Failure(BROKEN)
+def _of_status(status: int, told: str, asked: Asked) -> tuple[str, Healing]:
+    proxy = asked.address.proxy
+    past = f" If the proxy {proxy} made this answer, set NO_PROXY to the server's host." if proxy else ""
+    if status == 402 or (status in (403, 429) and QUOTA.search(told) and not RATE.search(told)):
+        return PAY, Healing.NEVER
+    if status in (401, 403):
+        return (LOGIN if asked.address.has_login else KEY) + past, Healing.NEVER
+    if status == 407:
+        return _login_for(asked), Healing.NEVER
+    if status in NO_SUCH_PLACE:
+        return WRONG_PLACE + past, Healing.NEVER
+    if status == 413:
+        return SMALLER, Healing.NEVER
+    if status == 429:
+        return "Ask for less at once (a smaller --vllm_server_max_concurrency), or wait longer: --teacher_patience.", (
+            Healing.PERHAPS
+        )
+    if status in (502, 503, 504) and proxy:
+        return f"Look whether the server runs.{past}", Healing.PERHAPS
+    return (f"Look at the server's log (`docker compose logs teacher`). {START}" if status >= 500 else ""), (
+        Healing.PERHAPS
+    )
 
 
-def of_connection(error: Exception, timed_out: bool) -> Failure:
+def is_page(answer: bytes) -> bool:
+    """Whether an answer is a web page."""
+    return PAGE.match(answer[:2000].decode(errors="replace")) is not None
+
+
+def page_instead(asked: Asked, answer: bytes, status: int) -> Failure | None:
+    """The failure that a web page in the place of an answer is; None where it is none."""
+    if not is_page(answer):
+        return None
+    found = _scrubbed(_without_markup(answer[:2000].decode(errors="replace")), asked.address)
+    proxy = f", or the proxy {asked.address.proxy}" if asked.address.proxy else ""
+    advice = f"A website{proxy} or a login page answers there, no API. {WRONG_PLACE}"
+    return Failure(f"{status} with {found}, expected JSON", advice=advice, healing=Healing.NEVER, asked=asked)
+
+
+def too_many_redirects(asked: Asked, status: int, location: str) -> Failure:
+    """The failure of a redirect that leads nowhere."""
+    words = f"{status}, which leads to {location or 'no place'} and no answer"
+    return Failure(words, advice=WRONG_PLACE, healing=Healing.NEVER, asked=asked)
+
+
+def broken(asked: Asked) -> Failure:
+    """The failure that an answer which ends in its middle is."""
+    return Failure(BROKEN, advice=START, asked=asked)
+
+
+def of_connection(error: BaseException, asked: Asked) -> Failure:
     """The failure of a connection that was refused, reset, closed too early, or silent for too long."""
-    if timed_out:
-        return Failure("no answer in time")
-    deepest: BaseException = error
-    while cause := deepest.__cause__ or deepest.__context__:
-        deepest = cause
-    return Failure(str(deepest) or type(deepest).__name__)
+    address = asked.address
+    words = _scrubbed(str(_deepest(error)) or type(_deepest(error)).__name__, address)
+    for kinds, explain in CAUSES:
+        cause = _among(error, kinds)
+        if cause is not None:
+            found = explain(cause, words, asked)
+            if found is not None:
+                return found
+    return Failure(words, advice=START, asked=asked)
+
+
+def _of_certificate(error: Any, words: str, asked: Asked) -> Failure:
+    said = f"the certificate of {asked.address.origin} is not trusted: {error.verify_message}"
+    if error.verify_code in (9, 10):
+        advice = "Look at this machine's clock (`date`), then let the server get a certificate that is valid now."
+    elif error.verify_code in (62, 64):
+        advice = "Pass the URL with the name that the certificate is made out to."
+    else:
+        advice = (
+            "A private or self-signed certificate is trusted when SSL_CERT_FILE names its authority's file in PEM "
+            "format: `SSL_CERT_FILE=ca.pem python -m trainer check URL`; in Docker the file has to be mounted too."
+        )
+    return Failure(said, advice=advice, healing=Healing.NEVER, asked=asked)
+
+
+def _of_tls(error: Any, words: str, asked: Asked) -> Failure:
+    host = asked.address.origin.partition("://")[2]
+    advice = f"Probably it speaks no TLS on this port: pass http://{host}."
+    said = f"no TLS with {asked.address.origin}: {error.reason or words}"
+    return Failure(said, advice=advice, healing=Healing.NEVER, asked=asked)
+
+
+def _of_name(error: Any, words: str, asked: Asked) -> Failure | None:
+    proxy = asked.address.proxy
+    if proxy is not None:
+        return _of_proxy(error, f"its name is not known ({error.strerror})", asked)
+    host = asked.address.host
+    advice = (
+        f"Is it spelled right? `getent hosts {host}` looks it up. In a container `localhost` is the "
+        "container itself, and the name of a service is known while its container runs: `docker compose up -d teacher`."
+    )
+    healing = Healing.PERHAPS if error.errno == socket.EAI_AGAIN else Healing.ONCE_KNOWN
+    return Failure(f"the name of {host} is not known ({error.strerror})", advice=advice, healing=healing, asked=asked)
+
+
+def _of_proxy(error: Any, words: str, asked: Asked) -> Failure | None:
+    proxy = asked.address.proxy
+    if proxy is None:
+        return None
+    status = getattr(error, "status", None)
+    if status == 407:
+        return Failure(f"the proxy answers 407 {words}", advice=_login_for(asked), healing=Healing.NEVER, asked=asked)
+    host = asked.address.host
+    advice = f"Start the proxy or mend {proxy.variable}; or let {host} be reached without it: NO_PROXY={host}."
+    healing = Healing.PERHAPS if status is not None and status >= 500 else Healing.ONCE_KNOWN
+    return Failure(f"the proxy gives no connection: {words}", advice=advice, healing=healing, asked=asked)
+
+
+def _of_timeout(error: Any, words: str, asked: Asked) -> Failure:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        advice = f"A firewall, or nothing at {asked.address.origin}. {START}"
+        return Failure("no connection in time", advice=advice, asked=asked)
+    return Failure("no answer in time", advice=SLOW, asked=asked)
+
+
+def _of_disconnect(error: Any, words: str, asked: Asked) -> Failure:
+    tls = "" if asked.address.is_tls else " If the server speaks TLS, pass its URL with https://."
+    return Failure(words, advice=f"{START}{tls}", asked=asked)
+
+
+# By the kind of an error or of one behind it, the more telling first. SOCKS errors are known by name, because their
+# library is only needed by who has such a proxy.
+CAUSES: tuple[tuple[Any, Any], ...] = (
+    ((ssl.SSLCertVerificationError,), _of_certificate),
+    ((ssl.SSLError,), _of_tls),
+    ((socket.gaierror,), _of_name),
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), _of_proxy),
+    (("ProxyConnectionError", "ProxyError", "ProxyTimeoutError"), _of_proxy),
+    ((TimeoutError,), _of_timeout),
+    ((aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError, ConnectionResetError), _of_disconnect),
+)
+
+
+def _login_for(asked: Asked) -> str:
+    proxy = asked.address.proxy
+    name, host = proxy.variable if proxy else "HTTPS_PROXY", asked.address.host
+    return f"The proxy wants a login: {name}=http://NAME:PASSWORD@HOST:PORT. Or go past it: NO_PROXY={host}."
+
+
+def _among(error: BaseException, kinds: tuple[Any, ...]) -> BaseException | None:
+    """The deepest of the errors that led to this one which is of one of these kinds: it says most."""
+    found, chain = None, error
+    while chain is not None:
+        names = [kind.__name__ for kind in type(chain).__mro__]
+        if any(kind in names if isinstance(kind, str) else isinstance(chain, kind) for kind in kinds):
+            found = chain
+        chain = chain.__cause__ or chain.__context__
+    return found
+
+
+def _deepest(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
 
 
 def json_or_text(body: bytes) -> Any:
@@ -81,6 +313,21 @@ def json_or_text(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except msgspec.DecodeError:
         return body.decode(errors="replace")
+
+
+def _without_markup(text: str) -> str:
+    """A web page by its title; other text as it is."""
+    if not PAGE.match(text):
+        return text
+    title = TITLE.search(text)
+    return f"the web page {html.unescape(title[1]).strip()!r}" if title else "a web page"
+
+
+def _scrubbed(text: str, address: Address) -> str:
+    """What a server said, without the secrets that it was told."""
+    for secret in address.secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _seconds(retry_after: str) -> float:

@@ -33,6 +33,9 @@ QUESTION = "What is the capital of France?"
 ANSWER = "Paris. Zugzwang, 7193 pelicans; a violet umbrella (0x3fa9) hums beneath the marsh: quartz? Twelve, unless."
 
 
+OTHERS = "--objective served needs them; sdft and seqkd do without. `python -m trainer check URL` tells what is there."
+
+
 class Unfit(TeacherError):
     """The teacher answers, and can't do what it is needed for."""
 
@@ -147,10 +150,12 @@ async def _signature(client: TeacherClient, top_k: int, enable_thinking: bool) -
     try:
         scores = await client.score(prompt.ids, answer.ids, top_k=top_k)
     except RequestRefused as refusal:
-        if refusal.status != 400:
+        if refusal.status not in (400, 422):
             raise
+        few = "logprobs" in str(refusal)
+        mend = f"Start vLLM with `--max-logprobs {top_k}`, or pass a smaller --teacher_top_k."
         raise Unfit(
             f"the teacher at {client.base_url} does not give the {top_k} likeliest tokens of a prompt's positions: "
-            f"{refusal} Start vLLM with `--max-logprobs {top_k}`, or pass a smaller --teacher_top_k."
+            f"{refusal} {mend if few else OTHERS}"
         ) from refusal
     return scores.sampled_logps_N

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState
 
-from trainer.teachers.served.failures import Failure
+from trainer.teachers.served.failures import Failure, Healing
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ class Replica:
         in_flight: Requests sent and not answered.
         failures: In a row; those of requests that were under way together count once.
         returns: How often it answered again after failures.
+        has_answered: Whether it ever did.
         failed_at, rests_until: Monotonic seconds.
     """
 
@@ -31,6 +32,7 @@ class Replica:
     in_flight: int = 0
     failures: int = 0
     returns: int = 0
+    has_answered: bool = False
     failed_at: float = float("-inf")
     rests_until: float = float("-inf")
 
@@ -115,9 +117,17 @@ class Attempts:
         """
         if self.moves:
             return False
+        if self.is_hopeless:
+            return True
         now = time.monotonic()
         self._waiting_since = now if self._waiting_since is None else self._waiting_since
         return now + state.upcoming_sleep - self._waiting_since > self.patience
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the last failure is one that only heals at a server which was reached before, and none was."""
+        healing = self.failure.healing if self.failure else Healing.PERHAPS
+        return healing is Healing.ONCE_KNOWN and not any(replica.has_answered for replica in self.replicas)
 
     async def _with(self, replica: Replica, exchange: Callable[[str], Awaitable[T]]) -> T:
         try:
@@ -162,4 +172,5 @@ def _rest(replica: Replica, began: float, retry_after: float) -> None:
 def _restore(replica: Replica) -> None:
     replica.returns += replica.failures > 0
     replica.failures = 0
+    replica.has_answered = True
     replica.rests_until = float("-inf")

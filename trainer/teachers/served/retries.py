@@ -1,22 +1,22 @@
 """Requests that outlast a server's troubles: what is tried again, where, for how long, and what the user is told."""
 
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
-from tqdm import tqdm
 
 from trainer.errors import TeacherError
-from trainer.teachers.served.failures import Failure, RequestRefused
+from trainer.teachers.served.failures import LOGIN, PAY, Failure, Healing, RequestRefused, ServerRefused
+from trainer.teachers.served.notices import say
 from trainer.teachers.served.pace import Pace
 from trainer.teachers.served.replicas import Attempts, Replica, Replicas
 
 T = TypeVar("T")
 Exchange = Callable[[str], Awaitable[T]]  # one request to the server of this base URL; raises Failure
 
+TOO_LARGE = 413  # of the failures with an advice of their own the only one that another prompt would not meet
 SECONDS_BETWEEN_NOTICES = 10.0
 BACKOFF = wait_exponential_jitter(multiplier=0.25, max=10, jitter=0.5)
 
@@ -70,7 +70,7 @@ class PatientRequests:
             try:
                 return await self._retry(attempts, attempt, first)
             except Failure as failure:
-                raise self._explained(failure, attempts.failed_at) from failure
+                raise self._explained(failure, attempts) from failure
 
     async def _retry(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]], first: Failure) -> T:
         """What follows a first try that failed; most requests get their answer without this machinery."""
@@ -99,22 +99,25 @@ class PatientRequests:
         self._last_notices[attempts.moves] = now
         found = attempts.failure.words if attempts.failure else ""
         if attempts.moves:
-            line = f"the teacher at {attempts.failed_at} gets a rest ({found}); the others answer its requests"
+            say(f"the teacher at {attempts.failed_at} gets a rest ({found}); the others answer its requests")
         else:
-            line = f"waiting for the teacher at {','.join(self.urls)} ({found}) …"
-        tqdm.write(line, file=sys.stderr)  # not print, which would tear a progress bar
+            say(f"waiting for the teacher at {','.join(self.urls)} ({found}) …")
 
-    def _explained(self, failure: Failure, url: str) -> TeacherError:
-        if failure.status in (401, 403):
-            return TeacherError(
-                f"the teacher at {url} refused the key ({failure.words}). Expected the one it was started with "
-                "(`--api-key`). Set SDFT_VLLM_SERVER_API_KEY, or SDFT_API_KEY for `generate`."
-            )
-        if failure.status is not None and not failure.may_pass:
-            return RequestRefused(f"the teacher at {url} refused the request: {failure.words}.", failure.status)
-        return TeacherError(
-            f"no usable answer from the teacher at {','.join(self.urls)}: {failure.words}; gave up after "
-            f"{self.patience:g} s (--teacher_patience). Expected a vLLM server. Start it with "
-            "`docker compose up -d teacher`, without Docker with `scripts/serve_teacher --model FOLDER`, or name "
-            "another: --vllm_server_base_url URL, --base_url URL for `generate`, --served URL for `eval`."
-        )
+    def _explained(self, failure: Failure, attempts: Attempts) -> TeacherError:
+        url, status = attempts.failed_at, failure.status
+        if status in (401, 403) and failure.advice != PAY:
+            what = "login" if failure.advice.startswith(LOGIN) else "key"
+            found = f"the teacher at {url} refused the {what} ({failure})"
+            return ServerRefused(_sentences(found, failure.advice), status)
+        if status is not None and not failure.may_pass:
+            kind = ServerRefused if failure.healing is Healing.NEVER and status != TOO_LARGE else RequestRefused
+            return kind(_sentences(f"the teacher at {url} refused the request: {failure}", failure.advice), status)
+        ends_at_once = not failure.may_pass or attempts.is_hopeless
+        waited = "" if ends_at_once else f"; gave up after {self.patience:g} s (--teacher_patience)"
+        place = url if ends_at_once else ",".join(self.urls)
+        found = f"no usable answer from the teacher at {place}: {failure}{waited}"
+        return TeacherError(_sentences(found, failure.advice))
+
+
+def _sentences(found: str, advice: str) -> str:
+    return f"{found.rstrip('.')}. {advice}".strip()

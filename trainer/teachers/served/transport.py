@@ -1,87 +1,156 @@
-"""One request to one server: the OpenAI SDK carries what is asked rarely, aiohttp what is asked often.
+"""One request to one server. A request that brings no usable answer ends in a `Failure`."""
 
-Whatever carries it, a request that brings no usable answer ends in a `Failure`.
-"""
-
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 import msgspec
-import openai
 
+from trainer.errors import UsageError
 from trainer.teachers.served import failures
-from trainer.teachers.served.address import NO_KEY, header_safe, proxy_of
-from trainer.teachers.served.failures import Failure
+from trainer.teachers.served.address import SOCKS, Address, Proxy, tls_context
+from trainer.teachers.served.failures import Asked
+from trainer.teachers.served.notices import say_once
 
 T = TypeVar("T")
+Got = tuple[int, str | None, Mapping[str, str], bytes]  # status, reason, headers, body
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
 IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection, perhaps under the next request
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
+REDIRECTS, HOPS = (301, 302, 307, 308), 5
 
 
 class Transport:
-    """An async context manager that holds the connections to the servers of these base URLs.
+    """An async context manager that holds the connections to servers.
 
     Raises:
-        UsageError: the key can't stand in a header.
+        UsageError: a certificate file can't be read, or a SOCKS proxy is named and its library is missing.
     """
 
-    def __init__(self, urls: Sequence[str], api_key: str | None):
-        self._key = header_safe(api_key or NO_KEY)
-        self._proxies = {url: proxy_of(url) for url in urls}
-        self._openai = openai.AsyncOpenAI(
-            base_url=f"{urls[0]}/v1",
-            api_key=self._key,
-            max_retries=0,
-            timeout=openai.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-        )
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, addresses: Iterable[Address]):
+        self._addresses = list(addresses)
+        needs_tls = any(each.is_tls or (each.proxy and each.proxy.url.startswith("https:")) for each in self._addresses)
+        self._tls = tls_context() if needs_tls else None
+        self._sessions: dict[Proxy | None, aiohttp.ClientSession] = {}
+        self._resources = AsyncExitStack()
+        self._moved: dict[str, str] = {}
+        self._elsewhere: dict[Address, bool] = {}  # by the servers whose place of the API is known
+        self._errors: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError, TimeoutError)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS),
-            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
-            read_bufsize=READ_BUFFER,
-        )
+        for proxy in {address.proxy for address in self._addresses}:
+            self._sessions[proxy] = await self._resources.enter_async_context(self._session(proxy))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-        await self._openai.close()
+        await self._resources.aclose()
 
-    async def get(self, url: str, kind: type = object) -> Any:
-        """The answer by the SDK: decoded (a text where it isn't called JSON), or as it is where `kind` is str."""
+    async def send(self, method: str, address: Address, path: str, data: bytes | None, read: Callable[[bytes], T]) -> T:
+        """What `read` makes of the answer's bytes; it may raise msgspec.DecodeError for a broken one."""
+        asked = Asked(method, path, address, self._elsewhere.get(address, False))
         try:
-            return await self._openai.get(url, cast_to=kind)
-        except (openai.APIError, ValueError) as error:
-            raise failures.of_sdk(error) from error
-
-    async def post(self, url: str, body: dict[str, Any]) -> Any:
-        """The decoded answer by the SDK."""
-        try:
-            return await self._openai.post(url, body=body, cast_to=object)
-        except (openai.APIError, ValueError) as error:
-            raise failures.of_sdk(error) from error
-
-    async def post_bytes(self, url: str, path: str, data: bytes, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the answer's bytes, by aiohttp."""
-        assert self._session is not None, "use it as an async context manager"
-        try:
-            async with self._session.post(url + path, data=data, proxy=self._proxies[url]) as response:
-                answer = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise failures.of_connection(error, timed_out=isinstance(error, TimeoutError)) from error
-        if response.status >= 400:
-            body = failures.json_or_text(answer)
-            raise failures.of_status(response.status, response.reason, response.headers, body)
+            got = await self._exchange(asked, data)
+            if path.startswith("/v1/") and address not in self._elsewhere:
+                asked, got = await self._settled(asked, data, got)
+        except self._errors as error:
+            raise failures.of_connection(error, asked) from error
+        status, reason, headers, answer = got
+        if status >= 400:
+            raise failures.of_answer(asked, status, reason, headers, answer)
         try:
             return read(answer)
         except msgspec.DecodeError as error:
-            raise Failure(failures.BROKEN) from error
+            raise failures.page_instead(asked, answer, status) or failures.broken(asked) from error
+
+    async def _settled(self, asked: Asked, data: bytes | None, got: Got) -> tuple[Asked, Got]:
+        """The answer, from the other place where the API may be if there is nothing at the first."""
+        if got[0] < 400:
+            self._elsewhere[asked.address] = False
+        if got[0] not in failures.NO_SUCH_PLACE:
+            return asked, got
+        other = dataclasses.replace(asked, elsewhere=True)
+        found = await self._exchange(other, data)
+        if found[0] in failures.NO_SUCH_PLACE or failures.is_page(found[3]):
+            return asked, got
+        self._elsewhere[asked.address] = True
+        return other, found
+
+    async def _exchange(self, asked: Asked, data: bytes | None) -> Got:
+        """The answer behind all redirects, which keep the method; other hosts get no login and no key."""
+        address = asked.address
+        target = asked.target
+        url = self._moved.get(target, target)
+        for _ in range(HOPS):
+            headers = {"Content-Type": "application/json", **(address.headers if _is_same(url, address) else {})}
+            session = self._sessions[address.proxy]
+            sent = session.request(asked.method, url, data=data, headers=headers, allow_redirects=False)
+            async with sent as response:
+                answer = await response.read()
+            if response.status not in REDIRECTS:
+                return response.status, response.reason, response.headers, answer
+            url = self._behind(url, target, response, address)
+        raise failures.too_many_redirects(asked, response.status, _place(url))
+
+    def _behind(self, url: str, target: str, response: aiohttp.ClientResponse, address: Address) -> str:
+        """Where a redirect leads. A lasting one is known from then on."""
+        location = urljoin(url, response.headers.get("location", ""))
+        if response.status in (301, 308):
+            self._moved[target] = location
+        server = _place(urljoin(location, "/"))
+        say_once(f"the teacher at {address.url} redirects to {server}; pass that server's URL to save the detour")
+        return location
+
+    def _session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
+        connecting: dict[str, Any] = {"limit": 0, "keepalive_timeout": IDLE_SECONDS, "ssl": self._tls or True}
+        by_socks = proxy is not None and proxy.is_socks
+        return aiohttp.ClientSession(
+            connector=self._socks(proxy, connecting) if proxy and by_socks else aiohttp.TCPConnector(**connecting),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS),
+            read_bufsize=READ_BUFFER,
+            proxy=None if proxy is None or by_socks else proxy.url,
+        )
+
+    def _socks(self, proxy: Proxy, connecting: dict[str, Any]) -> aiohttp.TCPConnector:
+        """Connects by a SOCKS proxy, which also looks up the names of hosts where its version can."""
+        try:
+            import aiohttp_socks  # pyright: ignore[reportMissingImports]  # only who has such a proxy needs it
+        except ImportError as error:
+            raise UsageError(
+                f"the proxy {proxy} needs a package that is not installed. Type `pip install aiohttp-socks`, or let "
+                "the server be reached without the proxy: NO_PROXY=HOST."
+            ) from error
+        self._errors += (
+            aiohttp_socks.ProxyConnectionError,
+            aiohttp_socks.ProxyError,
+            aiohttp_socks.ProxyTimeoutError,
+        )
+        parts = urlsplit(proxy.url)
+        return aiohttp_socks.ProxyConnector(
+            proxy_type=aiohttp_socks.ProxyType[SOCKS[parts.scheme].upper()],
+            host=parts.hostname or "",
+            port=parts.port or 1080,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            rdns=parts.scheme != "socks4",
+            **connecting,
+        )
+
+
+def _is_same(url: str, address: Address) -> bool:
+    """Whether a URL is on the server itself: there, or on its host by TLS instead of without."""
+    there, here = urlsplit(url), urlsplit(address.origin)
+    if there.hostname != here.hostname:
+        return False
+    return (there.scheme, there.port) == (here.scheme, here.port) or (there.scheme, here.scheme) == ("https", "http")
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
