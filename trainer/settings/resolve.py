@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from trainer.errors import UsageError
 from trainer.settings.options import SUBCOMMANDS, Train
-from trainer.settings.server_url import is_secret_name, read_urls, without_secrets
+from trainer.settings.server_url import is_secret_name, read_urls, shown_word, without_secrets
 
 ENV_PREFIX = "SDFT_"
 COMMAND_LINE = "command line"
@@ -89,7 +89,7 @@ def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, di
         )
     if leading and first is not None:
         if first.name in given:
-            found = f"{shown_word(leading[0])} and --{first.name} {without_secrets(given[first.name])}"
+            found = f"{shown_word(leading[0])} and --{first.name} {shown_word(given[first.name])}"
             raise UsageError(f"found {found}; give one of them.")
         given[first.name] = leading if value_type(first) is tuple else leading[0]
     return given.pop("config", None), given | pair_unknown_flags(rest)
@@ -250,11 +250,6 @@ AS_TYPE: dict[type, Callable[[Any], Any]] = {bool: _as_bool, tuple: _as_texts}
 def _article(wanted: type) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "texts"}
     return names[wanted]
-
-
-def shown_word(value: Any) -> str:
-    """A value as a message quotes it, without the secrets of a URL."""
-    return without_secrets(repr(value))
 
 
 def show(resolved: Resolved) -> str:

@@ -21,6 +21,7 @@ ENDPOINTS = (
 LOGIN = re.compile(
     r"://(?!NAME:PASSWORD@)\S*@"
 )  # to the last @ of a word: a password may hold anything, and half of one is a secret too
+LOGIN_OF_ONE = re.compile(r"://.*@", re.DOTALL)  # where there is one URL and nothing else
 SECRET_PARAMETER = re.compile(
     r"([?&;][\w.-]*(?:key|token|secret|password|signature|sig|auth)[\w.-]*=)[^&;#\s'\"]+", re.I
 )
@@ -74,6 +75,11 @@ def without_secrets(text: str) -> str:
     return SECRET_PARAMETER.sub(r"\1***", LOGIN.sub("://***@", text))
 
 
+def shown_word(value: object) -> str:
+    """A value that a user gave as a message quotes it: all of it may be one URL."""
+    return without_secrets(LOGIN_OF_ONE.sub("://***@", repr(value)))
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a setting that isn't ours, such as `hub_token`, holds a secret by its name."""
     return bool(SECRET_NAME.search(name))
@@ -109,12 +115,12 @@ def _without_endpoint(path: str) -> str:
 
 
 def _public(url: str) -> str:
-    return LOGIN.sub("://", url).partition("?")[0].partition("#")[0]
+    return LOGIN_OF_ONE.sub("://", url).partition("?")[0].partition("#")[0]
 
 
 def _unescaped(url: str) -> UsageError:
     return UsageError(
-        f"found a URL with an @ behind its host: {without_secrets(url if '://' in url else f'http://{url}')}. Expected "
+        f"found a URL with an @ behind its host: {shown_word(url if '://' in url else f'http://{url}')}. Expected "
         "http://NAME:PASSWORD@HOST:PORT; in a name or password write / as %2F, ? as %3F, # as %23, @ as %40 and a "
         "comma as %2C."
     )

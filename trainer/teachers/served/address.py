@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from trainer.errors import UsageError
-from trainer.settings.server_url import ServerUrl, path_of_version, without_secrets
+from trainer.settings.server_url import ServerUrl, path_of_version, shown_word
 
 SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -61,7 +61,7 @@ class Address:
 
     def __post_init__(self) -> None:
         if not is_http_url(self.url.full):
-            raise UsageError(f"the teacher's base URL is {without_secrets(self.url.full)!r}; {EXAMPLE}.")
+            raise UsageError(f"the teacher's base URL is {shown_word(self.url.full)}; {EXAMPLE}.")
         _ = self.headers, self.proxy  # what is wrong with them is told now
 
     @cached_property
@@ -161,7 +161,7 @@ def proxy_of(url: ServerUrl) -> Proxy | None:
     proxy = Proxy(full, variable)
     if urlsplit(full).scheme not in {"http", "https", *SOCKS} or not _has_host(full):
         raise UsageError(
-            f"{variable} names the proxy {without_secrets(full)!r}; expected one like http://HOST:PORT or "
+            f"{variable} names the proxy {shown_word(full)}; expected one like http://HOST:PORT or "
             f"socks5://HOST:PORT. Mend it, or let {parts.hostname} go past it: NO_PROXY={parts.hostname}."
         )
     return proxy
