@@ -1,0 +1,329 @@
+"""Requests on real connections: redirects, TLS, proxies, and what the user is told of their failures."""
+
+import asyncio
+import contextlib
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_teacher import FakeTeacher, Fault, Request
+
+from trainer.errors import TeacherError
+from trainer.settings.server_url import read_urls
+from trainer.teachers.served.client import ServedModel, TeacherClient
+from trainer.teachers.served.failures import RequestRefused, ServerRefused
+
+PATIENCE = 60.0  # a test that waits for it has failed
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROXIES, *map(str.upper, PROXIES), "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def chat(url: str, patience: float = PATIENCE, **settings: Any) -> str:
+    async def run() -> str:
+        async with TeacherClient(read_urls(url), "glm-4.7", patience=patience, **settings) as client:
+            said = await client.chat([{"role": "user", "content": "Hi"}], max_tokens=8, temperature=0.0, seed=1)
+            return said.text
+
+    return asyncio.run(run())
+
+
+def failure(url: str, **settings: Any) -> TeacherError:
+    """What a chat ends in, at once."""
+    began = time.monotonic()
+    with pytest.raises(TeacherError) as raised:
+        chat(url, **settings)
+    assert time.monotonic() - began < 10
+    return raised.value
+
+
+class Redirecting(FakeTeacher):
+    """Sends every request to the same path of another server."""
+
+    def __init__(self, target: str, status: int):
+        super().__init__()
+        self.target, self.status = target, status
+
+    def answer(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+        return self.status, "moved", {"location": self.target + request.path}
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_keeps_method_and_body_and_takes_no_key_to_another_server(status, capsys):
+    with FakeTeacher(lambda body: "seven") as teacher, Redirecting(teacher.url, status) as first:
+        assert chat(first.url, api_key="secret") == "seven"
+    [asked] = teacher.requests
+    assert (asked.method, asked.path, asked.authorization) == ("POST", "/v1/chat/completions", None)
+    assert first.requests[0].authorization == "Bearer secret"
+    said = f"the teacher at {first.url} redirects to {teacher.url}/; pass that server's URL"
+    assert said in capsys.readouterr().err
+
+
+def test_a_redirect_in_a_circle_ends_at_once():
+    with Redirecting("", 301) as teacher:
+        told = str(failure(teacher.url))
+    assert "POST /v1/chat/completions: 301, which leads to" in told and "/v1" in told
+
+
+# ---- TLS
+
+
+@contextlib.contextmanager
+def over_tls(teacher: FakeTeacher, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """The teacher with a certificate that it signed itself: its URL, and the certificate's file."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    names = f"subjectAltName={name}"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=teacher"]
+    subprocess.run([*made, "-addext", names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with teacher:
+        teacher._server.socket = context.wrap_socket(teacher._server.socket, server_side=True)
+        teacher._server.handle_error = lambda *args: None
+        yield teacher.url.replace("http://", "https://"), certificate
+
+
+def test_an_unknown_certificate_ends_at_once_and_names_the_variable(tmp_path):
+    with over_tls(FakeTeacher(), tmp_path, "IP:127.0.0.1") as (url, _):
+        told = str(failure(url))
+    assert "POST /v1/chat/completions: the certificate of" in told and "SSL_CERT_FILE" in told and "gave up" not in told
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_private_certificate_is_trusted_where_a_variable_names_it(variable, tmp_path, monkeypatch):
+    with over_tls(FakeTeacher(lambda body: "seven"), tmp_path, "IP:127.0.0.1") as (url, certificate):
+        monkeypatch.setenv(variable, str(certificate))
+        assert chat(url) == "seven"
+
+
+def test_a_certificate_of_another_name_is_told_apart(tmp_path, monkeypatch):
+    with over_tls(FakeTeacher(), tmp_path, "DNS:teacher.example") as (url, certificate):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        told = str(failure(url))
+    assert "Pass the URL with the name that the certificate is made out to" in told and "SSL_CERT_FILE=" not in told
+
+
+def test_tls_with_a_server_that_speaks_none_names_the_other_url():
+    with FakeTeacher() as teacher:
+        told = str(failure(teacher.url.replace("http://", "https://")))
+    assert f"pass {teacher.url}." in told
+
+
+# ---- proxies
+
+
+class _Socks(socketserver.StreamRequestHandler):
+    """As much of SOCKS 5 (RFC 1928, RFC 1929) as a client needs to reach a server on loopback."""
+
+    def handle(self) -> None:
+        _, count = self.rfile.read(2)
+        wants_login = 2 in self.rfile.read(count)
+        self.wfile.write(b"\x05\x02" if wants_login else b"\x05\x00")
+        if wants_login:
+            name = self.rfile.read(self.rfile.read(2)[1])
+            password = self.rfile.read(self.rfile.read(1)[0])
+            self.server.logins.append((name, password))
+            self.wfile.write(b"\x01\x00")
+        kind = self.rfile.read(4)[3]
+        host = self.rfile.read(4) if kind == 1 else self.rfile.read(self.rfile.read(1)[0])
+        port = int.from_bytes(self.rfile.read(2), "big")
+        self.server.asked.append((host.decode() if kind == 3 else socket.inet_ntoa(host), port))
+        self.wfile.write(b"\x05\x00\x00\x01" + bytes(6))
+        with socket.create_connection(("127.0.0.1", port)) as there:
+            threading.Thread(target=self._carry, args=(there,), daemon=True).start()
+            while data := self.request.recv(65536):
+                there.sendall(data)
+
+    def _carry(self, there: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := there.recv(65536):
+                self.request.sendall(data)
+
+
+@contextlib.contextmanager
+def socks_proxy() -> Iterator[Any]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks) as server:
+        server.daemon_threads = True
+        server.asked, server.logins = [], []
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks"])
+def test_a_socks_proxy_carries_requests_and_looks_up_names(scheme, monkeypatch):
+    pytest.importorskip("aiohttp_socks")
+    with FakeTeacher(lambda body: "seven") as teacher, socks_proxy() as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://eve:pw@127.0.0.1:{proxy.server_address[1]}")
+        port = int(teacher.url.rpartition(":")[2])
+        assert chat(f"http://teacher.invalid:{port}") == "seven"
+    assert proxy.asked == [("teacher.invalid", port)] and proxy.logins == [(b"eve", b"pw")]
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.0/8", "localhost,127.0.0.1"])
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:9"])
+def test_no_proxy_lets_a_server_be_reached_past_a_dead_proxy(proxy, no_proxy, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    with FakeTeacher(lambda body: "seven") as teacher:
+        assert chat(teacher.url) == "seven"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://eve:pl4nted@127.0.0.1:9", "http://eve:pl4nted@127.0.0.1:9"])
+def test_a_dead_proxy_is_not_waited_for_and_named_with_the_way_past_it(proxy, monkeypatch):
+    if proxy.startswith("socks"):
+        pytest.importorskip("aiohttp_socks")
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    told = str(failure("http://127.0.0.1:8000"))
+    assert "127.0.0.1:9 (ALL_PROXY): the proxy gives no connection" in told and "NO_PROXY=127.0.0.1." in told
+    assert "pl4nted" not in told and "docker compose" not in told
+
+
+def test_a_proxy_that_wants_a_login_is_not_taken_for_the_server(monkeypatch):
+    with FakeTeacher() as proxy:
+        proxy.faults = [Fault(407, "Proxy Authentication Required")]
+        monkeypatch.setenv("http_proxy", proxy.url)
+        told = str(failure("http://teacher.invalid:8000"))
+    assert "407" in told and "http_proxy=http://NAME:PASSWORD@HOST:PORT" in told
+
+
+# ---- advice by cause
+
+
+PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
+QUOTA = {"error": {"message": "You exceeded your current quota, check billing.", "code": "insufficient_quota"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "found", "advice"),
+    [
+        (404, "404 page not found", ServerRefused, "POST /v1/chat/completions: 404 404 page not found", "before /v1"),
+        (405, {"detail": "Method Not Allowed"}, ServerRefused, "405 Method Not Allowed", "before /v1"),
+        (402, {"error": "Insufficient Balance"}, ServerRefused, "402 Insufficient Balance", "Top it up"),
+        (429, QUOTA, ServerRefused, "429 You exceeded your current quota", "Top it up"),
+        (413, PAGE, RequestRefused, "413 the web page 'Sign in'", "client_max_body_size"),
+        (200, PAGE, TeacherError, "200 with the web page 'Sign in', expected JSON", "no API"),
+        (501, "no", ServerRefused, "501 no", "before /v1"),
+        (403, {"error": "forbidden"}, ServerRefused, "refused the key (POST /v1/chat/completions: 403", "SDFT_API_KEY"),
+    ],
+)
+def test_what_no_waiting_heals_ends_at_once_and_says_why(status, body, kind, found, advice):
+    with FakeTeacher(lambda request: Fault(status, body)) as teacher:
+        error = failure(teacher.url)
+    assert type(error) is kind
+    assert found in str(error) and advice in str(error) and "gave up" not in str(error)
+
+
+def test_a_rate_limit_that_calls_itself_a_quota_is_waited_for():
+    words = "You exceeded your current quota, please check billing. Please retry in 45.1s."
+    with FakeTeacher(lambda body: "seven") as teacher:
+        teacher.faults = [Fault(429, {"error": {"message": words}})]
+        assert chat(teacher.url) == "seven"
+
+
+def test_a_name_that_nobody_knows_is_not_waited_for():
+    told = str(failure("http://nobody.invalid:8000"))
+    assert "the name of nobody.invalid is not known" in told and "getent hosts nobody.invalid" in told
+
+
+def test_a_server_that_slams_the_door_may_speak_tls():
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        told = str(failure(f"http://127.0.0.1:{server.server_address[1]}", patience=0))
+        server.shutdown()
+    assert "pass its URL with https://" in told
+
+
+def test_a_refusal_that_repeats_the_key_is_shown_without_it():
+    with FakeTeacher(lambda body: Fault(401, "Incorrect API key provided: sk-pl4nted")) as teacher:
+        told = str(failure(teacher.url, api_key="sk-pl4nted"))
+    assert "Incorrect API key provided: ***" in told
+
+
+# ---- servers that have less
+
+
+class Bare(FakeTeacher):
+    """Only what is named of a server; its API begins at `root`."""
+
+    def __init__(self, *paths: str, models: Any = None, root: str = "/v1", **settings: Any):
+        super().__init__(lambda body: "seven", **settings)
+        self.paths, self.listed, self.root = [root + path for path in paths], models, root
+
+    def answer(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+        if request.path not in self.paths:
+            return 404, "404 page not found", {}
+        if self.listed is not None and request.path.endswith("/models"):
+            return 200, self.listed, {}
+        return super().answer(Request(request.method, request.path.replace(self.root, "/v1", 1), None, request.body))
+
+
+def look(url: str) -> tuple[Any, ...]:
+    async def run() -> tuple[Any, ...]:
+        async with TeacherClient(read_urls(url), "glm-4.7", patience=PATIENCE) as client:
+            return await client.health(), await client.version(), await client.models()
+
+    return asyncio.run(run())
+
+
+def test_a_server_may_lack_everything_but_chat():
+    with Bare("/chat/completions") as teacher:
+        assert look(teacher.url) == (False, None, None)
+        assert chat(teacher.url) == "seven"
+
+
+@pytest.mark.parametrize("given", ["/api/paas/v4", "/api/paas/v4/chat/completions"])
+@pytest.mark.parametrize("root", ["/api/paas/v4", "/api/paas/v4/v1"])
+def test_an_api_with_a_version_of_its_own_is_found(given, root):
+    with Bare("/chat/completions", root=root) as teacher:
+        assert chat(teacher.url + given) == "seven"
+
+
+def test_an_api_without_a_version_is_found_and_looked_for_once():
+    async def twice(url: str) -> None:
+        async with TeacherClient(read_urls(url), "glm-4.7") as client:
+            for _ in range(2):
+                await client.chat([{"role": "user", "content": "Hi"}], max_tokens=8, temperature=0.0, seed=1)
+
+    with Bare("/chat/completions", root="/serving-endpoints") as teacher:
+        asyncio.run(twice(teacher.url + "/serving-endpoints"))
+    endpoint = "/serving-endpoints/chat/completions"
+    assert [request.path for request in teacher.requests] == [
+        "/serving-endpoints/v1/chat/completions",
+        endpoint,
+        endpoint,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "window"),
+    [
+        ({"data": [{"id": "glm-4.7"}]}, None),
+        ({"data": [{"id": "glm-4.7", "max_model_len": None}]}, None),
+        ({"data": [{"id": "glm-4.7", "parent": "b"}, {"id": "b", "max_model_len": 512}]}, 512),
+        ({"data": [{"id": "glm-4.7", "parent": "b", "max_model_len": 256}, {"id": "b", "max_model_len": 512}]}, 256),
+        ({"data": [{"id": "glm-4.7", "context_length": 1024}]}, 1024),
+        ([{"id": "glm-4.7", "context_window": 2048}], 2048),
+        ({"data": [{"id": "glm-4.7", "max_model_len": "many"}]}, None),
+    ],
+)
+def test_the_context_is_read_where_a_server_tells_it_and_a_loras_is_its_parents(listed, window):
+    with Bare("/models", models=listed) as teacher:
+        models = look(teacher.url)[2]
+    assert models[0] == ServedModel("glm-4.7", window)
+
+
+def test_a_server_that_has_loaded_nothing_serves_nothing():
+    with Bare("/models", models={"object": "list", "data": None}) as teacher:
+        assert look(teacher.url)[2] == []
