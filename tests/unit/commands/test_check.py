@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from fake_teacher import FakeTeacher, Fault, error
+from fake_teacher import FakeTeacher, Fault, Request, error
 
 from trainer.commands.check import run
 from trainer.errors import TeacherError, UsageError
@@ -95,6 +95,25 @@ def test_a_teacher_without_log_probabilities_is_fit_and_gets_a_note(capsys: pyte
     with FakeTeacher(max_logprobs=0) as teacher:
         assert check(teacher.url) == 0
     assert lines(capsys)["log-probabilities"][0] == "note"
+
+
+def test_what_a_server_lacks_is_told_with_what_that_rules_out(capsys: pytest.CaptureFixture[str]):
+    class Chatting(FakeTeacher):
+        def answer(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+            if request.path != "/v1/chat/completions":
+                return 404, "404 page not found", {}
+            if "seed" in request.body:
+                return 400, error("Unknown field: seed", 400), {}
+            return self.chat(request.body)
+
+    with Chatting(lambda body: "hello") as teacher:
+        assert check(teacher.url) == 0
+        found = lines(capsys)
+    assert found["teacher reachable"] == ("ok", f"{teacher.url} answers and has no /health, no vLLM version")
+    assert found["model served"] == ("ok", "glm-4.7 answers; there is no /v1/models")
+    assert found["field seed"] == ("note", "refused: answers differ from run to run")
+    assert found["tokens"][1].endswith("`--objective served` needs them. The server has no /tokenize.")
+    assert found["fit for"][0] == "note" and found["fit for"][1].endswith("not for --objective served")
 
 
 def test_no_url_is_a_usage_error_that_shows_one():

@@ -325,6 +325,24 @@ def test_a_run_without_one_good_row_says_why_and_leaves_the_data_that_is_there(t
     assert not any((tmp_path / "new" / name).exists() for name in (*FILES, "README.md"))
 
 
+@pytest.mark.parametrize(
+    ("answer", "mend"),
+    [
+        (("cut", "length"), "Try a higher --max_tokens than 100,"),
+        (
+            Fault(400, error("This model's maximum context length is 64 tokens.", 400)),
+            "a smaller --max_tokens than 100",
+        ),
+        ("", "Try more prompts in the file,"),
+    ],
+)
+def test_what_brings_more_rows_is_told_by_why_candidates_were_rejected(tmp_path: Path, answer: Any, mend: str):
+    prompts = prompt_file(tmp_path)
+    with FakeTeacher(lambda body: answer) as teacher, pytest.raises(TeacherError) as raised:
+        generate(teacher.url, tmp_path / "out", prompts=prompts, max_tokens=100)
+    assert mend in str(raised.value)
+
+
 def test_a_teacher_without_imagination_ends_in_exit_code_3_after_a_bounded_number_of_requests(tmp_path: Path):
     with FakeTeacher(lambda body: "always the same") as teacher:
         with pytest.raises(

@@ -171,6 +171,22 @@ def test_a_feed_ends_where_a_step_of_answers_has_none_that_is_usable_whoever_ans
         feeding(teacher, [row(n, golden=None) for n in range(12)], tmp_path / "j", work)
 
 
+@pytest.mark.parametrize(
+    ("answer", "mend", "wrong"),
+    [
+        (("cut", "length"), "raise --max_completion_length", "refusal"),
+        ("", "hold nothing besides thinking", "The first refusal"),
+        (Fault(400, error("maximum context length is 64", 400)), "maximum context length is 64", "raise --max_c"),
+        ("Action: stay\nAction_Input: {}", "--demonstrations golden", "--max_completion_length"),
+    ],
+)
+def test_what_makes_demonstrations_usable_is_told_by_why_they_are_not(tmp_path: Path, answer, mend, wrong):
+    rows = [row(n, golden=None, answer=GOLDEN_ANSWER) for n in range(3)]
+    with FakeTeacher(lambda body: answer) as teacher, pytest.raises(TeacherError) as raised:
+        write_demonstrations(rows, settings(teacher.url), tmp_path / "j")
+    assert mend in str(raised.value) and wrong not in str(raised.value)
+
+
 def test_no_teacher_url_is_a_usage_error(tmp_path: Path):
     with pytest.raises(UsageError, match="no teacher is named"):
         write_demonstrations([row(0)], settings(None), tmp_path / "j")
