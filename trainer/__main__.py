@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 
+from trainer import __version__
 from trainer.errors import TrainerError
 
 USAGE = """\
@@ -35,7 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal need not know our arrows and bars
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-V", "--version", "version"):
+        print(f"self-distillation {__version__}")
+        return 0
+    if len(arguments) > 1 and arguments[0] == "help":
+        arguments = [arguments[1], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0 if arguments else 2
     subcommand, *rest = arguments

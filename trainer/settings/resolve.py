@@ -13,7 +13,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,24 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 # What Kubernetes and Docker's links put into the environment for a service: SDFT_TRAINER_PORT=tcp://10.0.0.7:6006.
 INJECTED = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+URL = re.compile(r"https?://\S+")
+HABITS = {  # what a setting is called elsewhere
+    "lr": "learning_rate",
+    "model": "model_name_or_path",
+    "model_name": "model_name_or_path",
+    "epochs": "num_train_epochs",
+    "batch_size": "num_prompts_per_batch",
+    "data": "train_data_path",
+    "dataset": "train_data_path",
+    "dataset_name": "train_data_path",
+    "output": "output_dir",
+    "url": "vllm_server_base_url",
+    "base_url": "vllm_server_base_url",
+    "api_key": "vllm_server_api_key",
+    "max_new_tokens": "max_completion_length",
+    "max_tokens": "max_completion_length",
+    "lora": "use_peft",
+}
 NEAR_MISS = 0.8  # similarity from which an unknown name is taken for a setting mistyped
 
 
@@ -63,8 +81,9 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
 
     options = {f.name: f for f in dataclasses.fields(kind)}
     extra = {key: as_text(values.pop(key)) for key in list(values) if key not in options}
-    if extra and kind is not Train:
-        raise unknown_key(next(iter(extra)), origins[next(iter(extra))], options)
+    unknown = next((key for key in extra if kind is not Train or HABITS.get(key) in options), None)
+    if unknown is not None:
+        raise unknown_key(unknown, origins[unknown], options)
     converted = {key: convert(options[key], value, origins[key]) for key, value in values.items()}
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
 
@@ -79,6 +98,7 @@ def as_text(value: Any) -> Any:
 def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, dict[str, Any]]:
     """The `--config` file and every flag that `argv` sets, as text. `--help` prints and exits."""
     parser = build_parser(subcommand)
+    argv = tidied(argv, SUBCOMMANDS[subcommand])
     leading = [*itertools.takewhile(lambda word: not word.startswith("-"), argv)]
     namespace, rest = parser.parse_known_args(argv[len(leading) :])
     given, first = vars(namespace), positional(SUBCOMMANDS[subcommand])
@@ -93,6 +113,31 @@ def parse_command_line(subcommand: str, argv: list[str]) -> tuple[str | None, di
             raise UsageError(f"found {found}; give one of them.")
         given[first.name] = leading if value_type(first) is tuple else leading[0]
     return given.pop("config", None), given | pair_unknown_flags(rest)
+
+
+def tidied(argv: Sequence[str], kind: type) -> list[str]:
+    """`argv` with underscores for the dashes of flags, as TRL's parser has it, and the server's URL first.
+
+    A URL stands for itself wherever no flag asks for it: behind the value of one, or behind one that takes none.
+    """
+    words = [_with_underscores(word) for word in argv]
+    switches = {f"--{f.name}" for f in dataclasses.fields(kind) if value_type(f) is bool}
+    first = positional(kind)
+    if first is None or not first.metadata["is_url"]:
+        return words
+    before = ["", *words]
+    free = {
+        place
+        for place, word in enumerate(words)
+        if URL.fullmatch(word)
+        and (not before[place].startswith("--") or "=" in before[place] or before[place] in switches)
+    }
+    return [words[place] for place in sorted(free)] + [word for place, word in enumerate(words) if place not in free]
+
+
+def _with_underscores(word: str) -> str:
+    name, sign, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + sign + value if name.startswith("--") else word
 
 
 def positional(kind: type) -> dataclasses.Field | None:
@@ -193,7 +238,8 @@ def from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, str]:
 
 def unknown_key(key: str, origin: str, known: Iterable[str]) -> UsageError:
     """The error for a key that means nothing, with the nearest one that does."""
-    near = difflib.get_close_matches(key, list(known), n=1)
+    names = list(known)
+    near = [name for name in (HABITS.get(key),) if name in names] or difflib.get_close_matches(key, names, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "`python -m trainer SUBCOMMAND --help` lists the settings."
     return UsageError(f"unknown setting {key!r} (from {origin}). {hint}")
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from trainer.__main__ import main
 from trainer.errors import UsageError
 from trainer.settings.options import Train
 from trainer.settings.resolve import resolve, show
@@ -44,7 +45,7 @@ def test_the_value_of_a_flag_of_trl_is_not_taken_for_the_url():
     assert resolved.extra == {"logging_steps": "5", "bf16": "true"}
 
 
-@pytest.mark.parametrize("argv", [["--modle", "x"], ["--modl=x"], ["--base-url", "x"]])
+@pytest.mark.parametrize("argv", [["--modle", "x"], ["--modl=x"], ["--base-ulr", "x"]])
 def test_an_unknown_flag_is_an_error_that_names_the_nearest_known_one(argv):
     with pytest.raises(UsageError, match=r"Did you mean '(model|base_url)'"):
         resolve("generate", argv, {})
@@ -130,3 +131,44 @@ def test_help_answers_without_importing_torch(argv):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: python -m trainer" in done.stdout
+
+
+@pytest.mark.parametrize("words", [
+    ["http://h:1", "--max_steps", "2"], ["--max_steps", "2", "http://h:1"], ["--dry_run", "http://h:1", "--seed", "3"],
+    ["--seed=3", "http://h:1"], ["--vllm_server_base_url", "http://h:1"], ["--vllm-server-base-url", "http://h:1"],
+])  # fmt: skip
+def test_the_servers_url_counts_wherever_it_stands(words):
+    assert str(resolve("train", words, {}).settings.vllm_server_base_url) == "http://h:1"
+
+
+def test_a_url_behind_a_flag_is_that_flags_value():
+    found = resolve("train", ["--hub_place", "http://h:1", "--train_data_path", "https://x/y.json"], {})
+    assert found.settings.vllm_server_base_url is None and found.settings.train_data_path == "https://x/y.json"
+    assert found.extra == {"hub_place": "http://h:1"}
+
+
+def test_dashes_in_flags_are_underscores_and_those_in_values_stay():
+    found = resolve("train", ["--learning-rate", "1e-5", "--lr-scheduler-type=cosine-x"], {})
+    assert found.settings.learning_rate == 1e-5 and found.extra == {"lr_scheduler_type": "cosine-x"}
+
+
+@pytest.mark.parametrize(("subcommand", "flag", "name"), [
+    ("train", "lr", "learning_rate"), ("train", "model", "model_name_or_path"),
+    ("check", "url", "vllm_server_base_url"), ("eval", "max_tokens", "max_completion_length"), ("train", "lora", "use_peft"),
+])  # fmt: skip
+def test_a_name_from_elsewhere_is_answered_with_ours(subcommand, flag, name):
+    with pytest.raises(UsageError, match=f"unknown setting '{flag}' .* Did you mean '{name}'"):
+        resolve(subcommand, [f"--{flag}", "1"], {})
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--version"], "self-distillation 0."), (["help"], "usage: python -m trainer SUBCOMMAND"),
+])  # fmt: skip
+def test_the_version_and_the_help_are_told(capsys, words, said):
+    assert main(words) == 0 and capsys.readouterr().out.startswith(said)
+
+
+def test_help_of_a_subcommand_is_its_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["help", "check"])
+    assert ended.value.code == 0 and "check [URL]" in capsys.readouterr().out
