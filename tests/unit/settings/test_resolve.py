@@ -154,7 +154,8 @@ def test_dashes_in_flags_are_underscores_and_those_in_values_stay():
 
 @pytest.mark.parametrize(("subcommand", "flag", "name"), [
     ("train", "lr", "learning_rate"), ("train", "model", "model_name_or_path"),
-    ("check", "url", "vllm_server_base_url"), ("eval", "max_tokens", "max_completion_length"), ("train", "lora", "use_peft"),
+    ("check", "url", "vllm_server_base_url"), ("eval", "max_tokens", "max_completion_length"),
+    ("train", "lora", "use_peft"),
 ])  # fmt: skip
 def test_a_name_from_elsewhere_is_answered_with_ours(subcommand, flag, name):
     with pytest.raises(UsageError, match=f"unknown setting '{flag}' .* Did you mean '{name}'"):
