@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
 """Is this machine ready to train? Runs on its own, with any Python, also where torch is missing or broken.
 
-    python scripts/check_env.py
+    python scripts/check_env.py [FOLDER]      FOLDER is where runs will be written [outputs]
 
 Exit code 0 when training can start (also on the CPU), 2 when something has to be mended first; each problem is
-followed by the command that mends it.
+followed by the command that mends it. A note is no problem, and worth knowing before a run.
 """
 
+import errno
+import fcntl
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
+import urllib.request
 from dataclasses import dataclass
 
 OLDEST_PYTHON = (3, 11)
@@ -17,6 +24,11 @@ NIGHTLY = (
     "docker compose build trainer   (its default torch, PyTorch's nightly for CUDA 13, has them), or without Docker: "
     "uv pip install torch --torch-backend cu130"
 )
+
+
+WRITTEN_IN = 1_790_000_000  # seconds since 1970; a clock before that is wrong
+CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+ROOM = 20 * 2**30  # bytes: two checkpoints of a student of 0.6 billion parameters with its optimizer and teacher
 
 
 @dataclass
@@ -32,6 +44,12 @@ class Report:
     def problem(self, text, mend):
         self.problems.append(f"PROBLEM  {text}\n   mend  {mend}")
 
+    def note(self, text):
+        self.problems.append(f"note     {text}")
+
+    def code(self):
+        return 2 if any(problem.startswith("PROBLEM") for problem in self.problems) else 0
+
 
 def main():
     report = Report([], [])
@@ -43,8 +61,82 @@ def main():
     torch = import_torch(report)
     if torch is not None:
         describe_torch(report, torch, driver)
+    describe_place(report, sys.argv[1] if sys.argv[1:] else "outputs")
+    describe_network(report)
+    describe_memory(report)
+    if time.time() < WRITTEN_IN:
+        report.problem(f"the clock says {time.strftime('%Y-%m-%d')}; certificates will be refused.", "set the clock.")
+    sys.stdout.reconfigure(errors="replace")
     print("\n".join(report.lines + report.problems))
-    return 2 if report.problems else 0
+    return report.code()
+
+
+def describe_place(report, name):
+    """Can runs be written there, with locks and flushing, and is there room?"""
+    folder = os.path.abspath(name)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            locks, flushing = has_locks(file), has_flushing(folder)
+    except OSError as error:
+        report.problem(f"{folder} can't be written to: {error.strerror}.", f"sudo chown -R $(id -u) {folder}")
+        return
+    free = shutil.disk_usage(folder).free
+    report.add("runs in", f"{folder}, {free / 2**30:.0f} GiB free")
+    if not locks:
+        report.note(f"the file system of {folder} has no locks: start one `train` at a time in a folder.")
+    if not flushing:
+        report.note(f"the file system of {folder} can't flush folders: a power cut may lose the last moment of a run.")
+    if free < ROOM:
+        report.note(f"{free / 2**30:.1f} GiB are free; two checkpoints of the default student take {ROOM / 2**30:.0f}.")
+
+
+def has_locks(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def has_flushing(folder):
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def describe_network(report):
+    """What the environment says of proxies and certificates; nothing is asked of a network."""
+    proxies = {kind: without_login(url) for kind, url in urllib.request.getproxies().items() if kind != "no"}
+    report.add("proxies", ", ".join(f"{kind}: {url}" for kind, url in proxies.items()) or "none")
+    if any(kind in proxies for kind in ("http", "all")) and not urllib.request.proxy_bypass("127.0.0.1"):
+        report.note("a teacher on this machine would be asked by the proxy. Set NO_PROXY=localhost,127.0.0.1,teacher.")
+    for variable in CERTIFICATES:
+        name = os.environ.get(variable)
+        if name and not os.path.exists(name):
+            report.problem(f"{variable} names {name}, which is not there.", f"mend {variable}, or unset it.")
+
+
+def without_login(url):
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+def describe_memory(report):
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = "/sys/fs/cgroup/memory.max"
+    text = open(limit).read().strip() if os.path.exists(limit) else "max"  # noqa: SIM115
+    memory = min(pages, int(text)) if text.isdecimal() else pages
+    report.add("memory", f"{memory / 2**30:.0f} GiB")
+    encoding = sys.stdout.encoding or ""
+    if encoding.lower().replace("-", "") != "utf8":
+        report.note(f"the terminal shows {encoding}: arrows and bars appear as question marks. Set LC_ALL=C.UTF-8.")
 
 
 def driver_version():

@@ -49,3 +49,42 @@ def test_a_missing_torch_is_a_problem_with_its_mend():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "torch can't be imported" in done.stdout and "scripts/setup" in done.stdout
+
+
+def told(*words, **variables):
+    plain = {"PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, words)], env=plain | variables, capture_output=True, text=True
+    )
+
+
+def test_proxies_are_told_without_their_logins_and_what_they_would_do_to_a_teacher_here(tmp_path):
+    said = told(tmp_path, ALL_PROXY="socks5://ann:s3cret@h:1", HTTPS_PROXY="http://p:3").stdout
+    assert "socks5://***@h:1" in said and "s3cret" not in said
+    assert "Set NO_PROXY=localhost,127.0.0.1,teacher." in said
+    assert "NO_PROXY" not in told(tmp_path, ALL_PROXY="http://h:1", NO_PROXY="127.0.0.1").stdout
+
+
+def test_certificates_that_are_not_there_are_a_problem(tmp_path):
+    done = told(tmp_path, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+    assert done.returncode == 2 and "ca.pem, which is not there" in done.stdout
+
+
+def test_a_folder_that_takes_no_files_is_a_problem():
+    done = told("/proc/nowhere")
+    assert done.returncode == 2 and "/proc can't be written to" in done.stdout
+
+
+def test_a_narrow_terminal_is_worth_a_note(tmp_path):
+    assert "the terminal shows iso8859-1" in told(tmp_path, PYTHONIOENCODING="iso-8859-1").stdout
+
+
+def test_a_file_system_without_locks_and_flushing_is_worth_a_note(tmp_path, monkeypatch, capsys):
+    def missing(*_):
+        raise OSError(check_env.errno.ENOSYS, "no")
+
+    monkeypatch.setattr(check_env.fcntl, "flock", missing)
+    monkeypatch.setattr(check_env.os, "fsync", missing)
+    report = check_env.Report([], [])
+    check_env.describe_place(report, str(tmp_path / "runs"))
+    assert "no locks" in report.problems[0] and "can't flush" in report.problems[1] and report.code() == 0
