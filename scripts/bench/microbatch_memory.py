@@ -30,8 +30,8 @@ from transformers import TrainerCallback  # noqa: E402
 from trainer.training.microbatches import (  # noqa: E402
     BYTES_PER_PARAMETER,
     MicrobatchLimit,
-    activation_bytes,
     device_memory,
+    token_bytes,
 )
 from trainer.training.rollout import Rollout  # noqa: E402
 
@@ -76,14 +76,13 @@ def work(case: Case, sizes: list[int], device: str, checkpointing: bool, folder:
     if case.threads:
         torch.set_num_threads(case.threads)
     trainer, _ = build(case, "generate", device, folder, checkpointing)
-    text, device_of = trainer.model.config.get_text_config(), trainer.args.device
     parameters = trainer.model.num_parameters()
     pipe.send(
         {
             "parameters": parameters,
             "resident_estimate": BYTES_PER_PARAMETER * parameters,
-            "token_estimate": activation_bytes(text, checkpointing),
-            "device_memory": device_memory(device_of),
+            "token_estimate": token_bytes(trainer.model, checkpointing),
+            "device_memory": device_memory(trainer.args.device),
         }
     )
     trainer.args.max_steps = len(sizes) + 1
