@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.data.rows.json_values import Value
+from trainer.data.rows.json_values import Value, loads
 from trainer.data.rows.row import BadRow
 from trainer.data.rows.texts import text_records
 
@@ -42,12 +42,12 @@ def with_possible_answers(questions: Iterable[Value], answers: Path) -> Iterator
 
     BFCL keeps both apart: `NAME.json`, and `possible_answer/NAME.json` beside it.
     """
-    rows = [json.loads(value.text) for value in text_records(answers)]
+    rows = [loads(value.text) for value in text_records(answers)]
     known = {
         row["id"]: row["ground_truth"] for row in rows if isinstance(row, dict) and {"id", "ground_truth"} <= {*row}
     }
     for value in questions:
-        record = json.loads(value.text)
+        record = loads(value.text)
         if isinstance(record, dict) and record.get("id") in known:
             record.setdefault("ground_truth", known[record["id"]])
         yield Value(json.dumps(record), value.line, value.is_item)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 WINDOW = 2**20  # characters read at once
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -21,6 +21,11 @@ class Value:
     text: str
     line: int
     is_item: bool
+
+
+def loads(text: str) -> Any:
+    """The value of a text. Tabs and line breaks may stand in its strings as they are, for many a file has them so."""
+    return json.loads(text, strict=False)
 
 
 class NotJson(ValueError):
@@ -55,7 +60,7 @@ def reason_of_broken(text: str) -> str | None:
     if not text.startswith("{"):
         return None
     try:
-        json.loads(text)
+        loads(text)
     except json.JSONDecodeError as error:
         return f"it is not JSON: {error.msg} at character {error.pos + 1} of {text[:60]!r}."
     except RecursionError:
@@ -87,7 +92,7 @@ class _Scanner:
         self._place = 0
         self._line = 1
         self._ended = False
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(strict=False).raw_decode
 
     def next_mark(self) -> str:
         """The next character that is no space; empty at the end."""

@@ -23,7 +23,7 @@ from datasets.utils.logging import disable_progress_bar
 
 from trainer.data.rows.bfcl import with_possible_answers
 from trainer.data.rows.formats import format_of
-from trainer.data.rows.json_values import NotJson, Value
+from trainer.data.rows.json_values import NotJson, Value, loads
 from trainer.data.rows.kept import cache, kept_table
 from trainer.data.rows.places import Place, places
 from trainer.data.rows.table_values import as_json
@@ -65,7 +65,7 @@ class TextPart(Part):
         self._texts: Any = table.data.column("json")
 
     def __getitem__(self, number: int) -> Any:
-        return json.loads(self._texts[number].as_py())
+        return loads(self._texts[number].as_py())
 
 
 class Records(Sequence[Any]):
@@ -164,7 +164,7 @@ def _rows_within(place: Place, values: Iterator[Value]) -> Iterator[Value]:
     """The values, or where a file is one object that wraps rows, those rows."""
     ahead = list(itertools.islice(values, 2))
     if len(ahead) == 1 and not ahead[0].is_item:
-        for row in _unwrapped(json.loads(ahead[0].text), place.key):
+        for row in _unwrapped(loads(ahead[0].text), place.key):
             yield Value(json.dumps(row), ahead[0].line, True)
         return
     yield from itertools.chain(ahead, values)

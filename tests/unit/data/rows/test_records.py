@@ -285,3 +285,16 @@ def test_possible_answers_beside_a_file_of_questions_are_joined_by_id_and_belong
     assert data_digests(str(path)) != before and set(before) == {str(path), str(answers)}
     with pytest.raises(UsageError, match="row 1: field 'ground_truth' is missing, which other rows of the file have"):
         load_rows(str(path), needs_golden=False)
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_tabs_and_line_breaks_may_stand_in_strings_as_they_are(tmp_path, indent):
+    text = json.dumps([{"prompt": "a\tb", "answer": "c\n\nd"}, {"prompt": "e", "answer": "f"}], indent=indent)
+    (tmp_path / "rows.json").write_text(text.replace("\\t", "\t").replace("\\n", "\n"))
+    assert read(tmp_path / "rows.json") == json.loads(text)
+
+
+def test_a_line_that_is_cut_takes_no_other_line_with_it(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b\n{"prompt": "c"}\n{"prompt": "d"}\n')
+    found = read(tmp_path / "rows.jsonl")
+    assert len(found) == 4 and [found[n] for n in (0, 2, 3)] == [{"prompt": text} for text in "acd"]
