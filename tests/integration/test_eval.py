@@ -64,3 +64,17 @@ def test_a_model_name_that_is_not_served_exits_with_3_and_lists_what_is(teacher_
     done = evaluate("--served", teacher_url, "--vllm_server_model", "gpt-4")
     assert done.returncode == 3
     assert "does not serve 'gpt-4'; it serves glm-4.7" in done.stderr
+
+
+def test_a_real_judge_that_can_not_judge_is_told_so(teacher_url, tmp_path):
+    rows = [{"prompt": f"Tell of {name}.", "golden_response": f"{name} is a word."} for name in "ABCDEFGHIJKL"]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    output = tmp_path / "scores.json"
+    words = ["--served", teacher_url, "--judge", teacher_url, "--eval_data_path", tmp_path / "rows.json"]
+    command = [sys.executable, "-m", "trainer", "eval", *words, *LENGTHS, "--output_file", output]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    judged = json.loads(output.read_text())["judge"]["new_skill"]
+    assert sum(judged[name] for name in ("better", "as_good", "worse", "unread")) == 12
+    assert judged["agreement"]["rows"] == 12
+    assert "warning: that may be chance" in done.stdout  # it was taught to call tools, and nothing else
