@@ -248,7 +248,9 @@ def follow(recorded: Recorded, trainer: Any, source: Any, engine: str) -> None:
     if engine == "generate":
         forced = Forced(recorded.completions, max(map(len, recorded.prompts)))
         original = source.generate
-        source.generate = lambda **kwargs: original(logits_processor=[forced], **kwargs)
+        source.generate = lambda logits_processor=None, **kwargs: original(
+            logits_processor=[*(logits_processor or []), forced], **kwargs
+        )
         return
     begin = source.init_continuous_batching
 

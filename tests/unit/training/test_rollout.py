@@ -59,7 +59,15 @@ def packed(model, prompts, config):
     return static(model, prompts, config)
 
 
-ENGINES = {"generate": generate, "static": static, "packed": packed, "continuous": continuous}
+def drawn(model, prompts, config):
+    """What `generate` does on a CPU where there are many tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "MANY", 1)
+        assert rollout.draws_faster(model, config) == bool(config.do_sample and model.device.type == "cpu")
+        return generate(model, prompts, config)
+
+
+ENGINES = {"drawn": drawn, "generate": generate, "static": static, "packed": packed, "continuous": continuous}
 
 
 @torch.no_grad()
