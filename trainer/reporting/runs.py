@@ -14,7 +14,7 @@ import yaml
 from trainer.data.dataset import Reading, load_eval_rows
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
-from trainer.run.records import Record, read_lines, read_object, whole_lines
+from trainer.run.records import Record, read_json, read_lines, whole_lines
 
 MOMENTS = ("before", "after")
 DATA_SETTINGS = {"new_skill": "eval_data_path", "prior_skills": "prior_data_path"}
@@ -145,10 +145,10 @@ def read_run(folder: Path, name: str) -> Run:
         path=folder,
         name=name,
         config=_read_yaml(folder / "config.yaml"),
-        environment=read_object(folder / "environment.json") or {},
-        summary=read_object(folder / "summary.json") or {},
+        environment=read_json(folder / "environment.json") or {},
+        summary=read_json(folder / "summary.json") or {},
         metrics=read_metrics(folder / "metrics.jsonl"),
-        scores={moment: read_scores(read_object(folder / f"scores_{moment}.json") or {}) for moment in MOMENTS},
+        scores={moment: read_scores(read_json(folder / f"scores_{moment}.json") or {}) for moment in MOMENTS},
     )
 
 

@@ -18,7 +18,7 @@ import yaml
 from trainer.errors import TrainerError, UsageError
 from trainer.run.atomic import flush, try_to_write, write_json, write_text
 from trainer.run.journal import open_locked
-from trainer.run.records import read_lines, read_object
+from trainer.run.records import read_json, read_lines
 from trainer.settings.resolve import Resolved
 from trainer.settings.server_url import is_secret_name
 
@@ -129,9 +129,9 @@ class RunDirectory:
             raise UsageError(f"{self.path}/config.yaml is damaged ({error}). Pass another --output_dir.") from error
         return content if isinstance(content, dict) else {}
 
-    def read_json(self, name: str) -> Any | None:
-        """A JSON file of the run, None if it is not there yet; UsageError where it is damaged."""
-        return read_object(self.path / name)
+    def read_json(self, name: str, kind: type = dict) -> Any | None:
+        """A JSON file of the run, None if it is not there yet; UsageError where it is damaged or holds another kind."""
+        return read_json(self.path / name, kind)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file of the run, whole or not at all; TrainerError if the folder does not take it."""

@@ -10,8 +10,8 @@ from trainer.errors import UsageError
 Record = dict[str, Any]
 
 
-def read_object(file: Path) -> Record | None:
-    """The object in a JSON file; None if it is not there.
+def read_json(file: Path, kind: type = dict) -> Any | None:
+    """The object in a JSON file, or the list where `kind` says so; None if it is not there.
 
     Raises:
         UsageError: it holds something else, e.g. after it was cut or edited.
@@ -24,8 +24,9 @@ def read_object(file: Path) -> Record | None:
         raise UsageError(f"can't read {file}: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(f"{file} is damaged ({error}). Move it away to go on without it.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} is damaged: expected an object. Move it away to go on without it.")
+    if not isinstance(content, kind):
+        expected = "a list" if kind is list else "an object"
+        raise UsageError(f"{file} is damaged: expected {expected}. Move it away to go on without it.")
     return content
 
 

@@ -117,7 +117,7 @@ class TeacherSetup:
 
     def _require_former(self, directory: RunDirectory, signature_N: np.ndarray) -> None:
         """A resumed run goes on with the teacher that it began with."""
-        former = directory.read_json(SIGNATURE_FILE)
+        former = directory.read_json(SIGNATURE_FILE, list)
         if former is not None:
             require_same(np.array(former, dtype=np.float32), signature_N, self.line.client)
         else:

@@ -82,6 +82,14 @@ def test_a_summary_that_was_cut_is_a_message_for_whoever_reads_it(tmp_path, cont
         RunDirectory(tmp_path).is_finished()
 
 
+def test_a_file_of_a_list_is_read_as_one_and_another_kind_is_named(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_json("signature.json", [0.5, -1.0])
+    assert run.read_json("signature.json", list) == [0.5, -1.0]
+    with pytest.raises(UsageError, match="expected an object"):
+        run.read_json("signature.json")
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": "1"}', "\x00\x00"])
 def test_a_damaged_line_of_metrics_is_a_message_in_training_too(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
