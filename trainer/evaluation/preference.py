@@ -5,6 +5,7 @@ at all is measured beside it: of a golden response and that of another row it sh
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trainer.teachers.served.batch import run_bounded, run_until_stopped
 from trainer.teachers.served.client import TeacherClient
 
 BETTER, EQUAL, WORSE, UNREAD = "better", "as good", "worse", "unread"
+NAMED = re.compile(r"(?:\b(?i:answer|verdict|winner|better)\b|[:\"'])[\s\W]*([ABC])\b(?!['’])")
 CONTROLS = 32  # rows whose golden response is compared with another row's
 STOPPED = "stopped while the judge compared answers; the same command does it again"
 QUESTION = (
@@ -143,7 +145,7 @@ def answer_is_first(pair: Pair) -> bool:
 
 def verdict(pair: Pair, said: str) -> str:
     """What the judge's reply says of the answer."""
-    letter = letter_of(said)
+    letter = letter_of(said) or _only_named(said)
     if letter == "C":
         return EQUAL
     if letter not in ("A", "B"):
@@ -155,6 +157,12 @@ def as_json(found: Mapping[str, Preferences], settings: Eval) -> dict[str, Any]:
     """What the judge said, as files keep it."""
     model = settings.judge_model or settings.vllm_server_model
     return {"model": model, **{title: some.as_json() for title, some in found.items()}}
+
+
+def _only_named(said: str) -> str | None:
+    """The one letter that a reply names as an answer or a verdict; None where it names none or several."""
+    named = {match[1] for match in NAMED.finditer(said)}
+    return named.pop() if len(named) == 1 else None
 
 
 def told(found: Mapping[str, Preferences], settings: Eval) -> str:

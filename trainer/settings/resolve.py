@@ -28,6 +28,7 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 # What Kubernetes and Docker's links put into the environment for a service: SDFT_TRAINER_PORT=tcp://10.0.0.7:6006.
 INJECTED = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+FLAG = re.compile(r"--[A-Za-z][\w-]*")
 URL = re.compile(r"https?://\S+")
 HABITS = {  # what a setting is called elsewhere
     "lr": "learning_rate",
@@ -137,7 +138,7 @@ def tidied(argv: Sequence[str], kind: type) -> list[str]:
 
 def _with_underscores(word: str) -> str:
     name, sign, value = word.partition("=")
-    return name[:2] + name[2:].replace("-", "_") + sign + value if name.startswith("--") else word
+    return name[:2] + name[2:].replace("-", "_") + sign + value if FLAG.fullmatch(name) else word
 
 
 def positional(kind: type) -> dataclasses.Field | None:

@@ -92,7 +92,10 @@ def test_the_key_of_the_judge_is_its_own(tmp_path, capsys):
 
 @pytest.mark.parametrize(("said", "first", "second"), [
     ("A", "better", "worse"), ("**B**", "worse", "better"), ("C", "as good", "as good"),
-    ("Both answers are nice.", "unread", "unread"), ("The better answer is A, because it is true.", "better", "worse"),
+    ("Both answers are nice.", "unread", "unread"), ("I prefer answer A over answer B.", "unread", "unread"),
+    ('{"verdict": "A"}', "better", "worse"), ("**Answer A** is better as it is short.", "better", "worse"),
+    ("Verdict: B", "worse", "better"), ("Both are as good: C", "as good", "as good"), ("Tie", "unread", "unread"),
+    ("The better answer is A, because it is true.", "better", "worse"),
 ])  # fmt: skip
 def test_a_reply_is_read_by_where_the_answer_stood(said, first, second):
     pairs = [Pair(Row(str(n), [], "g", None), "answer", "g") for n in range(64)]

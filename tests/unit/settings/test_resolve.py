@@ -148,7 +148,9 @@ def test_a_url_behind_a_flag_is_that_flags_value():
 
 
 def test_dashes_in_flags_are_underscores_and_those_in_values_stay():
-    found = resolve("train", ["--learning-rate", "1e-5", "--lr-scheduler-type=cosine-x"], {})
+    words = ["--teacher_prompt_template", "--- {prompt} - {demonstration}"]
+    found = resolve("train", [*words, "--learning-rate", "1e-5", "--lr-scheduler-type=cosine-x"], {})
+    assert found.settings.teacher_prompt_template == words[1]
     assert found.settings.learning_rate == 1e-5 and found.extra == {"lr_scheduler_type": "cosine-x"}
 
 

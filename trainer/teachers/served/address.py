@@ -218,7 +218,8 @@ def header_safe(key: str) -> str:
     if not stripped.isascii() or not stripped.isprintable():
         raise UsageError(
             "the teacher's API key has line breaks or other characters that an HTTP header can't hold. "
-            "Set SDFT_VLLM_SERVER_API_KEY (SDFT_API_KEY for `generate`) to the key alone."
+            "Set SDFT_VLLM_SERVER_API_KEY (SDFT_API_KEY for `generate`, SDFT_JUDGE_API_KEY for a judge) to the key "
+            "alone."
         )
     return stripped
 

@@ -28,14 +28,14 @@ QUOTA = re.compile(
     r"余额|欠费|quota_exceeded|payment required",
     re.IGNORECASE,
 )
-OTHER_URL = "--vllm_server_base_url URL, --base_url URL for `generate`, --served URL for `eval`"
+OTHER_URL = "--vllm_server_base_url URL, --base_url URL for `generate`, --served URL (or --judge URL) for `eval`"
 START = (
     "Expected a vLLM server. Start it with `docker compose up -d teacher`, without Docker with "
     f"`scripts/serve_teacher --model FOLDER`, or name another: {OTHER_URL}."
 )
 KEY = (
-    "Expected the key that it was started with (`--api-key`). Set SDFT_VLLM_SERVER_API_KEY, or SDFT_API_KEY for "
-    "`generate`; a server that asks for name and password wants http://NAME:PASSWORD@HOST:PORT."
+    "Expected the key that it was started with (`--api-key`). Set SDFT_VLLM_SERVER_API_KEY, SDFT_API_KEY for "
+    "`generate`, or SDFT_JUDGE_API_KEY for `eval --judge`; a server that asks for name and password wants http://NAME:PASSWORD@HOST:PORT."
 )
 LOGIN = (
     "The URL holds a name and a password. Expected those that the server knows: http://NAME:PASSWORD@HOST:PORT, with / "
