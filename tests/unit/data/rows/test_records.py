@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trainer.data.dataset import load_rows
 from trainer.data.rows import json_values as json_values_module
 from trainer.data.rows.digests import data_digests
-from trainer.data.rows.json_values import NotJson, json_values
+from trainer.data.rows.json_values import NotJson, json_values, loads
 from trainer.data.rows.records import read_records
 from trainer.errors import UsageError
 
@@ -237,7 +237,7 @@ def test_no_text_makes_the_reader_fail_otherwise_than_in_a_sentence(tmp_path_fac
     with path.open(newline="") as file:
         try:
             for value in json_values(file):
-                json.loads(value.text)
+                loads(value.text)
         except NotJson as error:
             assert str(error).startswith("line ")
 
