@@ -6,6 +6,7 @@ from trainer.data.dataset import Reading, load_eval_files, load_rows
 from trainer.data.privileged import require_shown
 from trainer.data.refusals import kept
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.evaluation import baseline, preference, suite
 from trainer.evaluation.scorer import Scorer, load_scorer
 from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
@@ -124,8 +125,7 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Score
             title,
             max_tokens=settings.max_completion_length,
             enable_thinking=settings.enable_thinking,
-            template=settings.teacher_prompt_template if settings.with_demonstration else None,
-            show_context=settings.show_context,
+            showing=Showing.of(settings) if settings.with_demonstration else None,
             scorer=scorer,
         )
         for title, some in rows.items()
@@ -137,7 +137,7 @@ def _encoder(settings: Eval) -> Any:
     from trainer.models.student import context_window, encoder_for, load_tokenizer
 
     window = context_window(settings)
-    return encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    return encoder_for(settings, load_tokenizer(settings), window)
 
 
 def _answers_of_model(

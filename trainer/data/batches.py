@@ -46,9 +46,9 @@ def _is_cut(encoder: PromptEncoder, row: Row, asked: str | BadRow | None, own: b
     marks = _tried(encoder.marks_when_shown, row)
     if isinstance(marks, BadRow):
         return marks
-    most = _bytes(asked or "") + _bytes(text) + _bytes(str(marks))
+    most = encoder.showing.repeats() * _bytes(asked or "") + _bytes(text) + _bytes(str(marks))
     is_short = row.privileged_context is not None or _bytes(text) <= encoder.max_completion_length
-    if is_short and most < encoder.context_room and encoder.embeddings is None:
+    if not row.examples and is_short and most < encoder.context_room and encoder.embeddings is None:
         return False
     try:
         return _fitted(encoder, row, text) if own else _has_no_room(encoder, row)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from trainer.data.groups import Alike
 from trainer.data.privileged import read_context
 from trainer.data.rows.columns import asking_column, chosen_format, suggestion, unread_columns
 from trainer.data.rows.formats import Format, require_text_alone, with_system
@@ -47,6 +48,8 @@ class Reading:
         tools: For rows that name none.
         context: What the teacher is shown of rows that have no privileged context; None: their golden response.
         skip_bad_rows: Drop bad rows and say how many, instead of ending at the first.
+        examples: So many other rows are shown to the teacher of a row.
+        shows_own: Whether it is also shown the row's own demonstration.
     """
 
     columns: str | None = None
@@ -54,6 +57,8 @@ class Reading:
     tools: tuple[Tool, ...] = ()
     context: str | None = None
     skip_bad_rows: bool = False
+    examples: int = 0
+    shows_own: bool = True
 
     @classmethod
     def of(cls, settings: Any) -> "Reading":
@@ -64,7 +69,9 @@ class Reading:
         """
         tools = load_tools(settings.tools) if settings.tools else ()
         context = read_context(settings.context) if settings.context else None
-        return cls(settings.columns, settings.turns, tools, context, settings.skip_bad_rows)
+        shows_own = settings.demonstrations_of == "own"
+        examples = settings.demonstrations_shown - shows_own
+        return cls(settings.columns, settings.turns, tools, context, settings.skip_bad_rows, examples, shows_own)
 
 
 class Rows(Sequence[Row]):
@@ -72,13 +79,20 @@ class Rows(Sequence[Row]):
 
     Args:
         places: int64 [R, 2], of each row its record and which of the record's rows it is.
+        alike: Finds each row's examples; None where it has none.
     """
 
-    def __init__(self, records: Records, form: Format, reading: Reading, places: np.ndarray):
+    def __init__(
+        self, records: Records, form: Format, reading: Reading, places: np.ndarray, alike: Alike | None = None
+    ):
         self.records = records
         self.form = form
         self.reading = reading
         self.places = places
+        self.alike = alike
+        if alike is None and (reading.examples or not reading.shows_own):
+            numbers = range(len(places))
+            self.alike = Alike((self._place(number), self._at(*self._place(number))) for number in numbers)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -90,7 +104,18 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
+        place = self._place(index)
+        row = self._at(*place)
+        if self.alike is None:
+            return row
+        examples = [self._at(*other) for other in self.alike.examples_for(place, row, self.reading.examples)]
+        return dataclasses.replace(row, examples=tuple(examples), shows_own=self.reading.shows_own)
+
+    def _place(self, index: int) -> tuple[int, int]:
         record, turn = map(int, self.places[index])
+        return record, turn
+
+    def _at(self, record: int, turn: int) -> Row:
         found = rows_of_record(self.records[record], record + 1, self.form, self.reading)
         return next(row for number, row in enumerate(found) if number == turn)
 
@@ -104,7 +129,7 @@ class Rows(Sequence[Row]):
 
     def only(self, numbers: Sequence[int]) -> "Rows":
         """Some of the rows, in this order."""
-        return Rows(self.records, self.form, self.reading, self.places[np.asarray(numbers, np.int64)])
+        return Rows(self.records, self.form, self.reading, self.places[np.asarray(numbers, np.int64)], self.alike)
 
 
 def load_rows(
@@ -262,7 +287,7 @@ def load_eval_files(
     """`load_eval_rows` of the files that are given, by what they measure; prior skills are told without a context."""
     files = {
         "new_skill": (eval_data_path, reading),
-        "prior_skills": (prior_data_path, dataclasses.replace(reading, context=None)),
+        "prior_skills": (prior_data_path, dataclasses.replace(reading, context=None, examples=0, shows_own=True)),
     }
     return {
         title: load_eval_rows(path, at_most=at_most, reading=way)

@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -15,8 +16,9 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from trainer.data.chat_template import ChatTemplate
-from trainer.data.privileged import check_template, shown_messages, shown_text
+from trainer.data.privileged import shown_text
 from trainer.data.rows.row import BadRow, Message, Row, Tool, as_message
+from trainer.data.showing import Showing, probe_of
 from trainer.errors import UsageError
 
 KEPT = 4096  # encoded prompts
@@ -103,8 +105,7 @@ class PromptEncoder:
             completion.
         max_completion_length: Tokens of a demonstration. It is a response, so `--max_completion_length`
             bounds it as it bounds the responses of the student.
-        template: How a prompt is shown with a demonstration.
-        show_context: `template` or `system`, see `trainer.data.privileged.shown_messages`.
+        showing: How a prompt is shown with a demonstration.
         enable_thinking: Passed to the chat template.
         embeddings: Tokens that the model has embeddings of; None where all are known to have one.
     """
@@ -116,21 +117,18 @@ class PromptEncoder:
         max_prompt_length: int,
         context_room: int,
         max_completion_length: int,
-        template: str,
-        show_context: str = "template",
+        showing: Showing,
         enable_thinking: bool = False,
         embeddings: int | None = None,
     ):
-        check_template(template)
         self.tokenizer = tokenizer
         self.max_prompt_length = max_prompt_length
         self.context_room = context_room
         self.max_completion_length = max_completion_length
-        self.template = template
-        self.show_context = show_context
+        self.showing = showing
         self.enable_thinking = enable_thinking
         self.embeddings = embeddings
-        self._marks_of: dict[tuple[str, ...], str] = {}
+        self._marks_of: dict[tuple[Any, ...], str] = {}
         has_template = tokenizer.chat_template is not None
         self.chat_template = ChatTemplate(tokenizer, enable_thinking=enable_thinking) if has_template else None
 
@@ -176,18 +174,37 @@ class PromptEncoder:
         token_ids = self._token_ids(demonstration)
         # A response is as long as responses may be; a context that is none has the room of the model.
         keep = len(token_ids) if row.privileged_context else min(len(token_ids), self.max_completion_length)
-        while keep > 0:
+        while keep > 0 or not token_ids:
             text = demonstration if keep == len(token_ids) else str(self.tokenizer.decode(token_ids[:keep]))
             ids = self.render(self.shown(row, text), row.tools)
             if len(ids) <= self.context_room:
                 return Prompt(ids, keep < len(token_ids))
+            if not token_ids:
+                break
             keep -= len(ids) - self.context_room
         bare = len(self.render(self.shown(row, ""), row.tools))
         raise UsageError(f"row {row.id}: {self.no_room(bare)}")
 
+    def shown_by(self, showing: Showing) -> "PromptEncoder":
+        """An encoder that differs in how it shows."""
+        other = copy(self)
+        other.showing, other._marks_of = showing, {}
+        other.__dict__.pop("fingerprint", None)
+        return other
+
     def shown(self, row: Row, text: str) -> list[Message]:
-        """The messages that show the row's prompt together with `text`."""
-        return shown_messages(row.prompt, text, self.template, self.show_context)
+        """The messages that show the row's prompt together with `text`.
+
+        Raises:
+            UsageError: it can't be shown in this way.
+        """
+        is_own = bool(row.golden_calls) and row.privileged_context is None and text == self.golden_text(row)
+        try:
+            return self.showing.messages(
+                row, text, own=as_message(row) if is_own else None, is_chat=self.chat_template is not None
+            )
+        except BadRow as error:
+            raise UsageError(f"row {row.id}: {error}") from error
 
     def marks_when_shown(self, row: Row) -> str:
         """More than what is written around question and demonstration when the row is shown with one.
@@ -195,19 +212,18 @@ class PromptEncoder:
         Raises:
             BadRow: the template refuses a conversation of this kind.
         """
-        roles = tuple(message["role"] for message in row.prompt)
-        if roles not in self._marks_of:
-            probe = [{**message, "content": "?"} if message["role"] == "user" else message for message in row.prompt]
-            shown = shown_messages(probe, "?", self.template, self.show_context)
-            self._marks_of[roles] = self.text(shown, row.tools)
-        return self._marks_of[roles]
+        kind = (*(message["role"] for message in row.prompt), type(row.privileged_context))
+        if kind not in self._marks_of:
+            is_chat = self.chat_template is not None
+            self._marks_of[kind] = self.text(self.showing.messages(probe_of(row), "?", is_chat=is_chat), row.tools)
+        return self._marks_of[kind]
 
     def no_room(self, bare: int) -> str:
         """What is wrong with a row whose prompt has so many tokens before any demonstration."""
         return (
             f"its prompt in the demonstration template has {bare} tokens before any demonstration; "
             f"the model's context leaves room for {self.context_room}. Shorten the prompt, lower "
-            "--max_completion_length, or use a model with a longer context."
+            "--max_completion_length or --demonstrations_shown, or use a model with a longer context."
         )
 
     @cached_property
@@ -217,7 +233,7 @@ class PromptEncoder:
         decides = [
             backend.to_str() if backend else repr(self.tokenizer.get_vocab()), self.tokenizer.chat_template,
             self.tokenizer.eos_token_id, self.max_prompt_length, self.context_room, self.max_completion_length,
-            self.template, self.show_context, self.enable_thinking, self.embeddings, transformers.__version__,
+            astuple(self.showing), self.enable_thinking, self.embeddings, transformers.__version__,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 

@@ -17,20 +17,21 @@ Where nothing says which answers are right, texts are compared, see `trainer.eva
 import dataclasses
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
 from trainer.data.dataset import Reading, drawn, load_eval_rows
-from trainer.data.encoding import readable
+from trainer.data.groups import groups_of
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.row import Row
+from trainer.data.rows.row import Message, Row
 from trainer.errors import UsageError
 from trainer.evaluation import text_verdicts
 from trainer.evaluation.judge import Judge
 from trainer.evaluation.scorer import load_scorer
-from trainer.evaluation.scores import Answer, as_json, groups_of, summarize
+from trainer.evaluation.scores import Answer, as_json, summarize
 from trainer.evaluation.served import served_answers
 from trainer.evaluation.verdicts import (
     SHOWN,
@@ -43,6 +44,7 @@ from trainer.evaluation.verdicts import (
     decide,
     told,
 )
+from trainer.evaluation.ways import best_way, told_ways, ways_to_show
 from trainer.models.loading import load_student
 from trainer.models.student import context_window, encoder_for, load_tokenizer
 from trainer.run.atomic import json_text, require_output_file, write_output_file
@@ -66,20 +68,37 @@ def check(settings: Check) -> None:
     window, tokenizer = context_window(settings), load_tokenizer(settings)
     pool = load_eval_rows(settings.eval_data_path, reading=Reading.of(settings))
     require_something_to_show(pool, settings.eval_data_path)  # told before what any one row is too long for
-    encoder = encoder_for(settings, tokenizer, window, settings.teacher_prompt_template)
-    pool = readable(pool, encoder, settings.eval_data_path, shown=True, skip_bad_rows=settings.skip_bad_rows)
-    found = measure(settings, encoder, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
-    decision = decided(found, route_of(settings, encoder, "sampled", force_bytes=False))
+    encoder = encoder_for(settings, tokenizer, window)
+    pool, ways = ways_to_show(settings, encoder, pool, settings.eval_data_path)
+    found = measure(settings, ways, pool, settings.headroom or 0, settings.per_device_eval_batch_size)
+    decision = decided(found.answers, route_of(settings, encoder, "sampled", force_bytes=False))
     if settings.output_file is not None:  # saved before it is printed: a terminal may fail
         record = as_record(settings, settings.eval_data_path, found, decision)
         write_output_file(settings.output_file, json_text(record))
     print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))
 
 
+@dataclass(frozen=True)
+class Headroom:
+    """What was measured.
+
+    Attributes:
+        answers: By who gave them, see `LINES`, and by the row's number; those shown were shown in the best `way`.
+        shown: The shown student's, by the way.
+    """
+
+    answers: dict[str, dict[int, Answer]]
+    shown: dict[str, dict[int, Answer]]
+    way: str
+
+
 def measure(
-    settings: Check | Train, encoder: PromptEncoder, pool: Sequence[Row], count: int, batch_size: int
-) -> dict[str, dict[int, Answer]]:
-    """Answers to at most `count` rows of `pool` by who gave them, by the row's number; see `LINES` and `drawn`.
+    settings: Check | Train, ways: dict[str, PromptEncoder], pool: Sequence[Row], count: int, batch_size: int
+) -> Headroom:
+    """The answers to at most `count` rows of `pool`, see `drawn`.
+
+    Args:
+        ways: An encoder for each way to show.
 
     Raises:
         TeacherError: the served teacher is gone, or refuses a row's prompt.
@@ -87,24 +106,30 @@ def measure(
         Stopped: SIGINT or SIGTERM.
     """
     numbers = drawn(with_something_to_show(pool, settings.eval_data_path), count)
-    rows, another = [pool[n] for n in numbers], of_another_row(pool, numbers, encoder)
-    roomy = copy(encoder)
-    roomy.max_prompt_length = encoder.context_room
+    rows, encoder = [pool[n] for n in numbers], next(iter(ways.values()))
     scorer = load_scorer(settings.scorer)
     model: Any = load_student(settings)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     with StopOnSignal() as stop:
         ask = partial(Judge, batch_size=batch_size, should_stop=lambda: stop.requested, scorer=scorer)
         found = {STUDENT: ask(encoder).answers(model, rows, STUDENT)}
-        found[SHOWN] = ask(encoder, with_demonstration=True).answers(model, rows, SHOWN)
+        shown = {}
+        for way, its in ways.items():
+            title = SHOWN if len(ways) == 1 else f"{SHOWN} ({way})"
+            answers = ask(its, with_demonstration=True).answers(model, rows, title)
+            shown[way] = dict(zip(numbers, answers, strict=True))
+        best = best_way(shown)
+        another = of_another_row(pool, numbers, ways[best])
+        roomy = copy(ways[best])
+        roomy.max_prompt_length = encoder.context_room
         others = ask(roomy).answers(model, list(another.values()), SHOWN_ANOTHER) if another else []
     if settings.vllm_server_base_url:
         texts = {"max_tokens": settings.max_completion_length, "enable_thinking": settings.enable_thinking}
-        for title, template in ((TEACHER, None), (TEACHER_SHOWN, settings.teacher_prompt_template)):
-            shown = {"template": template, "show_context": settings.show_context, "scorer": scorer}
-            found[title] = served_answers(client_for(settings), rows, title, **texts, **shown)
+        for title, showing in ((TEACHER, None), (TEACHER_SHOWN, ways[best].showing)):
+            found[title] = served_answers(client_for(settings), rows, title, **texts, showing=showing, scorer=scorer)
     numbered = {title: dict(zip(numbers, answers, strict=True)) for title, answers in found.items()}
-    return numbered | ({SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {})
+    more = {SHOWN_ANOTHER: dict(zip(another, others, strict=True))} if another else {}
+    return Headroom(numbered | {SHOWN: shown[best]} | more, shown, best)
 
 
 def require_something_to_show(pool: Sequence[Row], path: str | None) -> None:
@@ -145,10 +170,18 @@ def of_another_row(pool: Sequence[Row], numbers: Sequence[int], encoder: PromptE
         row, neighbours = pool[number], [*range(number + 1, len(pool)), *range(number)]
         alike = (pool[n] for n in neighbours if kinds[number] and kinds[n] == kinds[number])
         own = encoder.shown_text(row)
-        other = next((text for text in map(encoder.shown_text, alike) if text != own), None)
+        other = next((some for some in alike if encoder.shown_text(some) not in (own, None)), None)
         if other is not None:
-            found[number] = dataclasses.replace(row, prompt=encoder.shown(row, other))
+            found[number] = dataclasses.replace(row, prompt=_shown_with(encoder, row, other))
     return found
+
+
+def _shown_with(encoder: PromptEncoder, row: Row, other: Row) -> list[Message]:
+    """The row's prompt shown with what another row has to show; as turns with that row's own question."""
+    if encoder.showing.how == "turns" and other.privileged_context is None:
+        return encoder.shown(dataclasses.replace(row, privileged_context=None, examples=(other,)), "")
+    seen = dataclasses.replace(row, privileged_context=other.privileged_context, golden_calls=None)
+    return encoder.shown(seen, encoder.shown_text(other) or "")
 
 
 def route_of(settings: Check | Train, encoder: PromptEncoder, byte_route: str, *, force_bytes: bool) -> str | None:
@@ -190,24 +223,26 @@ def decided(
     return text_verdicts.decide(found, route, teacher_is_shown=teacher_is_shown)
 
 
-def told_of(found: Mapping[str, Mapping[int, Answer]], decision: Decision, *, model: str, data: str) -> str:
+def told_of(found: Headroom, decision: Decision, *, model: str, data: str) -> str:
     """Everything for people, in the measure that was used."""
-    if right := rights(found):
-        return told(right, decision, model=model, data=data)
-    return text_verdicts.told(found, decision, model=model, data=data)
+    right = rights(found.answers)
+    what = told(right, decision, model=model, data=data) if right else None
+    what = what or text_verdicts.told(found.answers, decision, model=model, data=data)
+    return "\n".join([what, *told_ways(found.shown, found.way)])
 
 
-def as_record(
-    settings: Check | Train, data: str, found: Mapping[str, Mapping[int, Answer]], decision: Decision
-) -> dict[str, Any]:
+def as_record(settings: Check | Train, data: str, found: Headroom, decision: Decision) -> dict[str, Any]:
     """What was measured and what follows, as files keep it; `scores` and `answers` as those of `eval`."""
-    answers = {title: [*some.values()] for title, some in found.items()}
+    answers = {title: [*some.values()] for title, some in found.answers.items()}
+    ways = {way: summarize([*some.values()]) for way, some in found.shown.items()}
     served = {"served": settings.vllm_server_base_url, "teacher": settings.vllm_server_model}
     return {
         "data": data,
         "model": settings.model_name_or_path,
-        **(served if TEACHER in found else {}),
-        "measure": "accuracy" if rights(found) else text_verdicts.MEASURES,
+        **(served if TEACHER in answers else {}),
+        "measure": "accuracy" if rights(found.answers) else text_verdicts.MEASURES,
+        "show_context": found.way,
+        "shown_as": as_json(ways, {})["scores"],
         "recommended": decision.objective,
         "reason": decision.reason,
         "verdicts": [dataclasses.asdict(verdict) for verdict in decision.verdicts],

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.actions.answers import Action, golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from trainer.data.groups import golden_of, groups_of, has_check
 from trainer.data.rows.row import BadRow, Row
 from trainer.errors import UsageError
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.similarity import MEASURE, similarity
 from trainer.evaluation.verify import passes, require_known
 
-GROUP_KEYS = ("skill", "category", "domain")  # of rows, whose texts say what kind of row it is
 MOST_SHOWN = 12  # groups in a line of the table
 WIDTH = 118
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -96,12 +96,6 @@ class Scores:
     judged: int = 0
 
 
-def has_check(row: Row) -> bool:
-    """Whether a program decides if an answer to the row is right."""
-    check = row.extra.get("check")
-    return isinstance(check, dict) and "kind" in check
-
-
 def require_checks(rows: list[Row]) -> None:
     """Raise UsageError for the first row with a check that means nothing."""
     for row in filter(has_check, rows):
@@ -172,23 +166,6 @@ def _is_right(row: Row, text: str, as_golden: bool | None, scorer: Scorer | None
     if as_golden is not None:
         return as_golden
     return passes(row.extra["check"], text) if has_check(row) else None
-
-
-def golden_of(row: Row) -> list[Action] | None:
-    """The actions that a right answer takes: the golden answer, else the calls of the demonstration."""
-    if row.golden_answer is not None:
-        return golden_actions(row.golden_answer)
-    if not row.golden_calls or has_check(row):
-        return None
-    return [Action(call["name"], call["arguments"]) for call in row.golden_calls]
-
-
-def groups_of(row: Row) -> dict[str, list[str]]:
-    """What a row belongs to: the tools and the number of its golden actions, and its own texts of `GROUP_KEYS`."""
-    groups = {key: [row.extra[key]] for key in GROUP_KEYS if isinstance(row.extra.get(key), str)}
-    if actions := golden_of(row):
-        groups |= {"tool": sorted({action.name for action in actions}), "steps": [str(len(actions))]}
-    return groups
 
 
 def mark_seen(answers: Iterable[Answer], training_rows: Iterable[Row]) -> list[Answer]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
 from trainer.data.rows.row import Message, Row
+from trainer.data.showing import Showing, shown_by
 from trainer.evaluation.scorer import Scorer
 from trainer.evaluation.scores import Answer, judge, require_checks
 from trainer.run.progress import Progress
@@ -21,8 +21,7 @@ def served_answers(
     *,
     max_tokens: int,
     enable_thinking: bool = False,
-    template: str | None = None,
-    show_context: str = "template",
+    showing: Showing | None = None,
     scorer: Scorer | None = None,
 ) -> list[Answer]:
     """Greedy answers in row order, judged without their thinking. Their likelihood is not known.
@@ -31,19 +30,16 @@ def served_answers(
         client: Not used before, nor after; it retries, waits and bounds the requests in flight.
         title: What the rows are, for people.
         max_tokens: Of an answer.
-        template: Shows each row's context, or else its golden response, in its prompt; None asks plainly.
-        show_context: How, see `trainer.data.privileged.shown_messages`.
+        showing: Shows each row's context, or else its golden response, in its prompt; None asks plainly.
         scorer: The user's verifier.
 
     Raises:
         TeacherError: the server is gone, doesn't serve the model, or refuses a row's prompt.
-        UsageError: a row's check means nothing, `template` lacks one of its places, or the scorer fails.
+        UsageError: a row's check means nothing, a row can't be shown in this way, or the scorer fails.
         Stopped: SIGINT or SIGTERM.
     """
     require_checks(rows)
-    if template is not None:
-        check_template(template)
-    prompts = [_prompt(row, template, show_context) for row in rows]
+    prompts = [row.prompt if showing is None else shown_by(showing, row) for row in rows]
     sampling = {"max_tokens": max_tokens, "temperature": 0.0, "seed": 0, "enable_thinking": enable_thinking}
     said = run_until_stopped(_ask_all(client, rows, prompts, f"eval {title}", sampling), STOPPED)
     of_title = scorer.of(title) if scorer else None
@@ -66,14 +62,6 @@ async def _ask_all(
 
             await run_bounded(ask, range(len(rows)), lambda: client.pace.limit)
     return said
-
-
-def _prompt(row: Row, template: str | None, show_context: str) -> list[Message]:
-    if template is None:
-        return row.prompt
-    text = shown_text(row, plain_golden)
-    assert text is not None, row.id
-    return shown_messages(row.prompt, text, template, show_context)
 
 
 def _judged(row: Row, said: ChatAnswer, scorer: Scorer | None) -> Answer:

@@ -212,7 +212,7 @@ def told(right: Mapping[str, Right], decision: Decision, *, model: str, data: st
     width = max(len(line) for line in LINES.values())
     lines = [f"\nheadroom of {model} on {len(right[STUDENT])} rows of {data}, which demonstrates\n"]
     lines += [f"{'':{width}}  accuracy  95 % interval   0 {'':{BAR - 6}}100 %  right"]
-    lines += [f"{LINES[title]:{width}}  {_cells(right[title])}" for title in LINES if title in right]
+    lines += [f"{LINES[title]:{width}}  {cells(right[title])}" for title in LINES if title in right]
     return "\n".join([*lines, *what_can_work(decision, otherwise="none")])
 
 
@@ -226,7 +226,8 @@ def what_can_work(decision: Decision, *, otherwise: str) -> list[str]:
     return [*lines, "", *textwrap.wrap(f"recommended: {choice}; {decision.reason}", WIDTH)]
 
 
-def _cells(right: Right) -> str:
+def cells(right: Right) -> str:
+    """An accuracy with its interval, in figures and as a bar."""
     rows, count = len(right), sum(right.values())
     interval = wilson(count / rows, rows)
     places = [(cell + 0.5) / BAR for cell in range(BAR)]

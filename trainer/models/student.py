@@ -9,6 +9,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from trainer.data.chat_template import ChatTemplate
 from trainer.data.prompts import PromptEncoder
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
 from trainer.models.configuration import first_line, positions_of, read_configuration
 from trainer.models.loading import require_loadable
@@ -97,9 +98,7 @@ def context_window(settings: Student) -> int:
     return window
 
 
-def encoder_for(
-    settings: Train | Eval | Check, tokenizer: PreTrainedTokenizerBase, window: int, template: str
-) -> PromptEncoder:
+def encoder_for(settings: Train | Eval | Check, tokenizer: PreTrainedTokenizerBase, window: int) -> PromptEncoder:
     """The prompt encoder of a student with `window` positions.
 
     Tokens that its embeddings lack are told; where the padding is one of them, the end-of-sequence token takes its
@@ -110,8 +109,7 @@ def encoder_for(
         max_prompt_length=settings.max_prompt_length,
         context_room=window - settings.max_completion_length,
         max_completion_length=settings.max_completion_length,
-        template=template,
-        show_context=settings.show_context,
+        showing=Showing.of(settings),
         enable_thinking=settings.enable_thinking,
         embeddings=_embeddings(settings, tokenizer),
     )

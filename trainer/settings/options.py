@@ -84,11 +84,19 @@ SCORER = option(
 PROMPT_TEMPLATE = option(
     TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
 )
-SHOW_CONTEXT = option(
-    "template",
+HOW_SHOWN = (
     "how a row's context, or else its demonstration, is shown: template: together with the prompt, as in "
-    "--teacher_prompt_template; system: as the system message, before one that the prompt has",
-    choices=("template", "system"),
+    "--teacher_prompt_template; turns: as the answer in an earlier exchange of the same conversation; system: as the "
+    "system message, before one that the prompt has"
+)
+WAYS = ("template", "turns", "system")
+SHOW_CONTEXT = option("template", HOW_SHOWN, choices=WAYS)
+ASK_AGAIN = option(None, "with turns: what the user says behind the demonstration (unset: the question once more)")
+DEMONSTRATIONS_SHOWN = option(1, "demonstrations that the teacher of a row is shown", at_least=1)
+DEMONSTRATIONS_OF = option(
+    "own",
+    "whose they are: own: the row's own, behind those of other rows of its kind; others: of other rows alone",
+    choices=("own", "others"),
 )
 CONTEXT = option(
     None, "text file that is the privileged context of every row that has none (unset: rows' own contexts alone)"
@@ -237,7 +245,14 @@ class Train(ServedTeacher, Student):
         at_least=1,
     )
     teacher_prompt_template: str = PROMPT_TEMPLATE
-    show_context: str = SHOW_CONTEXT
+    show_context: str = option(
+        "template",
+        f"{HOW_SHOWN}; auto: whichever lifts the student most on the evaluation rows",
+        choices=(*WAYS, "auto"),
+    )
+    ask_again: str | None = ASK_AGAIN
+    demonstrations_shown: int = DEMONSTRATIONS_SHOWN
+    demonstrations_of: str = DEMONSTRATIONS_OF
     context: str | None = CONTEXT
 
     teacher_top_k: int = option(
@@ -380,6 +395,9 @@ class Eval(Server, Student):
     with_demonstration: bool = option(False, "show each row's golden response in the prompt, as the teacher sees it")
     teacher_prompt_template: str = PROMPT_TEMPLATE
     show_context: str = SHOW_CONTEXT
+    ask_again: str | None = ASK_AGAIN
+    demonstrations_shown: int = DEMONSTRATIONS_SHOWN
+    demonstrations_of: str = DEMONSTRATIONS_OF
     context: str | None = CONTEXT
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     baseline: str | None = option(
@@ -415,7 +433,10 @@ class Check(ServedTeacher, Student):
     turns: str = TURNS
     tools: str | None = TOOLS
     teacher_prompt_template: str = PROMPT_TEMPLATE
-    show_context: str = SHOW_CONTEXT
+    show_context: str = option("auto", f"{HOW_SHOWN}; auto: each, and the best is told", choices=(*WAYS, "auto"))
+    ask_again: str | None = ASK_AGAIN
+    demonstrations_shown: int = DEMONSTRATIONS_SHOWN
+    demonstrations_of: str = DEMONSTRATIONS_OF
     context: str | None = CONTEXT
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
     output_file: str | None = option(None, "with --headroom: JSON file for all that was found (unset: not written)")

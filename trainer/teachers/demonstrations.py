@@ -17,8 +17,9 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.privileged import check_template, plain_golden, shown_messages, shown_text
-from trainer.data.rows.row import BadRow, Message, Row
+from trainer.data.privileged import plain_golden
+from trainer.data.rows.row import BadRow, Row
+from trainer.data.showing import Showing, shown_by
 from trainer.errors import TeacherError
 from trainer.run.journal import Journal
 from trainer.run.progress import Progress
@@ -99,8 +100,8 @@ class Demonstrator:
         temperature: float = 0.0,
         write: Write = plain_golden,
     ):
-        check_template(settings.teacher_prompt_template)
         self.client = client
+        self.showing = Showing.of(settings)
         self.rows = rows
         self.settings = settings
         self.journal = journal
@@ -154,7 +155,7 @@ class Demonstrator:
         row, settings = self.rows[number], self.settings
         try:
             return await self.client.chat(
-                shown_prompt(row, settings.teacher_prompt_template, settings.show_context),
+                shown_by(self.showing, row),
                 row.tools,
                 max_tokens=settings.max_completion_length,
                 temperature=self.temperature,
@@ -191,7 +192,6 @@ def write_demonstrations(
         Stopped: SIGINT or SIGTERM; what was answered is in the journal.
         UsageError: no teacher URL, a template without its places, an unwritable journal.
     """
-    check_template(settings.teacher_prompt_template)
     client = client_for(settings)
     with open_journal(journal_path, rows, settings, temperature) as journal:
         stopped = (
@@ -290,13 +290,15 @@ def _decides(rows: Sequence[Row], settings: Train, temperature: float) -> dict[s
         "seed": settings.seed,
         "temperature": temperature,
         **({"show_context": settings.show_context} if settings.show_context != "template" else {}),
+        **({"ask_again": settings.ask_again} if settings.ask_again else {}),
     }
 
 
 def _asked(row: Row) -> tuple[Any, ...]:
     """What of a row the teacher is asked; what a row has not is left out, as it was before rows could have it."""
     more = (row.tools, row.golden_calls, row.privileged_context)
-    return (row.prompt, row.golden_response, *(more if any(more) else ()))
+    others = (row.shows_own, *map(_asked, row.examples)) if row.examples else ()
+    return (row.prompt, row.golden_response, *(more if any(more) else ()), *others)
 
 
 async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
@@ -311,12 +313,6 @@ async def _ask_for_all(demonstrator: Demonstrator) -> list[ChatAnswer | None]:
 
             await run_bounded(ask, range(rows), lambda: at_once)
     return [demonstrator.answers[number] for number in range(rows)]
-
-
-def shown_prompt(row: Row, template: str, show_context: str = "template") -> list[Message]:
-    """The row's prompt, with its context or else its golden response as demonstration where it has one."""
-    text = shown_text(row, plain_golden)
-    return row.prompt if text is None else shown_messages(row.prompt, text, template, show_context)
 
 
 def usable_text(row: Row, answer: ChatAnswer | None, write: Write = plain_golden) -> str | None:

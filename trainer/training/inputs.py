@@ -100,7 +100,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     # A served teacher also scores without a demonstration; for sdft a context takes the place of one.
     learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
     train_rows = load_rows(settings.train_data_path or "", needs_golden=learns_golden, reading=Reading.of(settings))
-    encoder = encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    encoder = encoder_for(settings, load_tokenizer(settings), window)
     train_rows, encoded = encode(
         train_rows,
         encoder,

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import TeacherError, UsageError
 from trainer.run.directory import RunDirectory
 from trainer.settings.options import Train
@@ -141,8 +142,7 @@ class TeacherSetup:
             self.rows,
             lambda number: asyncio.wrap_future(self.request(number)),
             room=None if window is None else window - settings.max_completion_length - 1,
-            template=settings.teacher_prompt_template,
-            show_context=settings.show_context,
+            showing=Showing.of(settings),
             enable_thinking=settings.enable_thinking,
         )
 

@@ -270,7 +270,7 @@ def ask(question: Question) -> None:
     torch.set_num_threads(1)
     settings = Eval(model_name_or_path=str(question.model), local_files_only=True, **LENGTHS)
     tokenizer: Any = load_tokenizer(settings)
-    encoder = encoder_for(settings, tokenizer, context_window(settings), settings.teacher_prompt_template)
+    encoder = encoder_for(settings, tokenizer, context_window(settings))
     model: Any = load_student(settings).eval()
     rows = load_rows(str(question.rows))
     forced = tokenizer(question.prefix)["input_ids"] if question.prefix else []

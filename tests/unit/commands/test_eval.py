@@ -15,12 +15,12 @@ from trainer.__main__ import main
 from trainer.data.dataset import load_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import Stopped, UsageError
 from trainer.evaluation import baseline
 from trainer.evaluation.judge import Judge, decode_greedily, target_nll
 from trainer.evaluation.scores import Group, as_json, judge, mark_seen, require_checks, summarize, table
 from trainer.models.student import end_token_ids
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 
 TOOLUSE = Path(__file__).resolve().parents[3] / "data" / "tooluse_data"
 
@@ -116,7 +116,7 @@ def test_greedy_means_greedy_whatever_the_models_own_configuration_says(student,
 
 def test_a_requested_stop_ends_the_scoring_and_leaves_the_model_in_its_mode(student, tokenizer):
     encoder = PromptEncoder(
-        tokenizer, max_prompt_length=64, context_room=64, max_completion_length=8, template=TEACHER_PROMPT_TEMPLATE
+        tokenizer, max_prompt_length=64, context_room=64, max_completion_length=8, showing=Showing()
     )
     student.train()
     with pytest.raises(Stopped):

@@ -12,8 +12,8 @@ from trainer.data.chat_template import ChatTemplate
 from trainer.data.encoding import readable
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import BadRow, Row
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 MARKS = [
@@ -67,7 +67,7 @@ def of(real_tokenizer):
 
 def encoder(tokenizer, **changes):
     limits = {"max_prompt_length": 512, "context_room": 600, "max_completion_length": 200}
-    return PromptEncoder(tokenizer, template=TEACHER_PROMPT_TEMPLATE, **(limits | changes))
+    return PromptEncoder(tokenizer, showing=Showing(), **(limits | changes))
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from trainer.data.dataset import load_rows
 from trainer.data.encoding import encode, longest
 from trainer.data.prompts import PromptEncoder, ShownPrompts
 from trainer.data.rows.row import BadRow, Row
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
 from trainer.run import shares
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 
 
 def encoder(tokenizer, **changes):
     given = {"max_prompt_length": 24, "context_room": 90, "max_completion_length": 8} | changes
-    return PromptEncoder(tokenizer, template=TEACHER_PROMPT_TEMPLATE, **given)
+    return PromptEncoder(tokenizer, showing=Showing(), **given)
 
 
 WORDS = st.lists(st.sampled_from(["word", "ünï", "two 2", "?", "a"]), max_size=60).map(" ".join)

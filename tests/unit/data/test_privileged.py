@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.dataset import Reading, load_rows
-from trainer.data.privileged import plain_golden, read_context, require_shown, shown_messages, shown_text
+from trainer.data.privileged import plain_golden, read_context, require_shown, shown_text
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import BadRow, Row
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 
 ASKED = [{"role": "user", "content": "q"}]
 CALLS = [{"name": "f", "arguments": {"x": "é"}}, {"name": "g", "arguments": {}}]
@@ -34,18 +34,19 @@ def test_a_demonstration_with_calls_is_text_and_a_line_of_json_for_each_call():
 @given(st.text(min_size=1))
 def test_as_system_message_the_context_stands_before_the_one_of_the_prompt(context):
     system = {"role": "system", "content": "{demonstration}"}
-    assert shown_messages(ASKED, context, "", "system") == [{"role": "system", "content": context}, *ASKED]
-    assert shown_messages([system, *ASKED], context, "", "system") == [
+    assert Showing("system").messages(Row("1", ASKED), context) == [{"role": "system", "content": context}, *ASKED]
+    assert Showing("system").messages(Row("1", [system, *ASKED]), context) == [
         {"role": "system", "content": f"{context}\n\n{{demonstration}}"}, *ASKED
     ]  # fmt: skip
 
 
 def test_behind_the_question_calls_and_results_stay():
     later = [{"role": "assistant", "content": "", "tool_calls": CALLS}, {"role": "tool", "content": "4"}]
-    shown = shown_messages([*ASKED, *later], "d", "{prompt}|{demonstration}")
+    shown = Showing(template="{prompt}|{demonstration}").messages(Row("1", [*ASKED, *later]), "d")
     assert shown == [{"role": "user", "content": "q|d"}, *later]
     alone = [{"role": "system", "content": "s"}]
-    assert shown_messages(alone, "d", "{prompt}\n{demonstration}") == [*alone, {"role": "user", "content": "d"}]
+    shown = Showing(template="{prompt}\n{demonstration}").messages(Row("1", alone), "d")
+    assert shown == [*alone, {"role": "user", "content": "d"}]
 
 
 def test_one_context_is_for_all_rows_that_have_none(tmp_path):
@@ -67,8 +68,8 @@ def test_a_row_with_nothing_to_show_is_told():
 
 
 def test_a_long_context_has_the_room_of_the_model_and_a_demonstration_that_of_a_response(tokenizer):
-    limits = {"max_prompt_length": 64, "context_room": 300, "max_completion_length": 8, "show_context": "system"}
-    encoder = PromptEncoder(tokenizer, template=TEACHER_PROMPT_TEMPLATE, **limits)
+    limits = {"max_prompt_length": 64, "context_room": 300, "max_completion_length": 8}
+    encoder = PromptEncoder(tokenizer, showing=Showing("system"), **limits)
     text = "word " * 40
     for row, was_cut in ((Row("1", ASKED, privileged_context=text), False), (Row("1", ASKED, text), True)):
         prompt = encoder.demonstration_prompt(row, text)

@@ -4,18 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.privileged import check_template, with_demonstration
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 
 CLOSING = "Now answer with a response of your own, including the thinking process."
 
 
 def encoder(tokenizer, **changes):
     limits = {"max_prompt_length": 64, "context_room": 400, "max_completion_length": 300}
-    return PromptEncoder(tokenizer, template=TEACHER_PROMPT_TEMPLATE, **(limits | changes))
+    return PromptEncoder(tokenizer, showing=Showing(), **(limits | changes))
 
 
 def row(text):
@@ -24,21 +23,22 @@ def row(text):
 
 @given(st.text(), st.text())
 def test_question_and_demonstration_stand_in_the_published_template_literally(question, demonstration):
-    [message] = with_demonstration([{"role": "user", "content": question}], demonstration, TEACHER_PROMPT_TEMPLATE)
+    [message] = Showing().messages(row(question), demonstration)
     opening = "This is an example for a response to the question:"
     assert message["content"] == f"{question}\n\n{opening}\n{demonstration}\n\n{CLOSING}"
 
 
 def test_earlier_messages_stay_as_they_are():
     system = {"role": "system", "content": "{demonstration}"}
-    messages = with_demonstration([system, {"role": "user", "content": "q"}], "d", "{prompt}|{demonstration}")
+    asked = Row("7", [system, {"role": "user", "content": "q"}])
+    messages = Showing(template="{prompt}|{demonstration}").messages(asked, "d")
     assert messages == [system, {"role": "user", "content": "q|d"}]
 
 
 @pytest.mark.parametrize("template", ["", "{prompt}", "{demonstration}{prompt}", "{prompt}{prompt}{demonstration}"])
 def test_a_template_without_its_two_places_in_order_is_an_error(template):
     with pytest.raises(UsageError, match=r"expected one \{prompt\} and after it one \{demonstration\}"):
-        check_template(template)
+        Showing(template=template)
 
 
 def test_a_short_prompt_is_whole_and_a_long_one_loses_its_beginning(tokenizer):

@@ -13,11 +13,13 @@ from trainer.commands.check import run as check
 from trainer.data.dataset import drawn, load_rows
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import UsageError
-from trainer.evaluation.headroom import decided, of_another_row, rights, told_of, with_something_to_show
+from trainer.evaluation.headroom import Headroom, decided, of_another_row, rights, told_of, with_something_to_show
 from trainer.evaluation.objective import choose_objective, record_choice
 from trainer.evaluation.scores import Answer
 from trainer.evaluation.verdicts import SHOWN, SHOWN_ANOTHER, STUDENT, TEACHER, TEACHER_SHOWN, decide, lift, told
+from trainer.evaluation.ways import best_way, told_ways
 from trainer.run.directory import RunDirectory
 from trainer.settings.resolve import resolve
 
@@ -178,6 +180,9 @@ def test_only_an_objective_that_works_is_ever_recommended_and_never_sft(answers,
     assert decision.reason and all(verdict.reason for verdict in decision.verdicts)
 
 
+ANSWER = Answer("1", "t", 1, True, True, None, None, False, 1.0)
+
+
 def row(number, tool, answer):
     golden = [{"Action": tool, "Action_Input": {"x": answer}}]
     return Row(str(number), [{"role": "user", "content": f"q{number}"}], f"Action: {tool} {answer}", golden)
@@ -186,7 +191,7 @@ def row(number, tool, answer):
 def test_another_row_is_the_next_of_the_same_tools_with_another_demonstration(tokenizer):
     rows = [row(0, "a", 1), row(1, "b", 1), row(2, "a", 1), row(3, "a", 2), row(4, "b", 5), row(5, "c", 1)]
     limits = {"max_prompt_length": 64, "context_room": 64, "max_completion_length": 32}
-    encoder = PromptEncoder(tokenizer, template="{prompt} {demonstration}", **limits)
+    encoder = PromptEncoder(tokenizer, showing=Showing(template="{prompt} {demonstration}"), **limits)
     shown = of_another_row(rows, range(4), encoder)
     texts = {number: shown[number].prompt[-1]["content"] for number in shown}
     assert texts == {0: "q0 Action: a 2", 1: "q1 Action: b 5", 2: "q2 Action: a 2", 3: "q3 Action: a 1"}
@@ -217,7 +222,7 @@ def test_reference_texts_that_the_shown_student_finds_likelier_recommend_sdft_an
     decision = decided(found, None)
     assert (works(decision)["sdft"], decision.objective) == ("yes", "sdft")
     assert "+1.50 nats a token" in reason(decision, "sdft") and "not by right answers" in decision.reason
-    text = told_of(found, decision, model="mine", data="mine.json")
+    text = told_of(Headroom(found, {}, "template"), decision, model="mine", data="mine.json")
     assert "No row says what is right" in text and "chrF" in text and "NLL" in text and "accuracy  95" not in text
     assert max(map(len, text.splitlines())) <= 110
 
@@ -267,6 +272,54 @@ def test_config_yaml_holds_the_chosen_objective_and_says_that_it_was_chosen_also
     assert json.loads((tmp_path / "headroom.json").read_text()) == {"recommended": "served"}
 
 
+def test_each_setting_that_auto_chose_is_told_in_a_line_of_its_own(tmp_path):
+    for record in ({"chosen": ["objective", "show_context"]}, None):
+        record_choice(RunDirectory.open(str(tmp_path), resolve("train", ["--show_context", "turns"], {})), record)
+        lines = (tmp_path / "config.yaml").read_text().splitlines()
+        assert [line.split(":")[0] for line in lines[:3]] == ["# objective", "# show_context", lines[2].split(":")[0]]
+        assert "chosen by --show_context auto" in lines[1] and not lines[2].startswith("#")
+
+
+def test_a_run_that_was_begun_keeps_how_it_shows(tmp_path):
+    RunDirectory.open(str(tmp_path), resolve("train", ["--show_context", "turns"], {}))
+    words = ["--show_context", "auto", "--output_dir", str(tmp_path), "--model_name_or_path", "/no/such/model"]
+    resolved, record = choose_objective(resolve("train", words, {}))
+    assert (resolved.settings.show_context, resolved.settings.objective, record) == ("turns", "sdft", None)
+
+
+@pytest.mark.parametrize(
+    "right, nll, best",
+    [
+        ({"template": [0, 0], "turns": [1, 0]}, {}, "turns"),
+        ({"template": [1, 0], "turns": [0, 1]}, {}, "template"),
+        ({"template": [None, None], "turns": [None, None]}, {"template": 1.0, "turns": 0.5}, "turns"),
+    ],
+)
+def test_the_best_way_to_show_has_most_right_or_the_likeliest_texts_and_of_equals_is_the_published(right, nll, best):
+    shown = {
+        way: {
+            n: dataclasses.replace(ANSWER, right=None if r is None else bool(r), nll=nll.get(way))
+            for n, r in enumerate(some)
+        }
+        for way, some in right.items()
+    }
+    assert best_way(shown) == best and f"recommended: --show_context {best}" in "\n".join(told_ways(shown, best))
+
+
+def test_one_way_needs_no_comparison():
+    assert told_ways({"template": {0: ANSWER}}, "template") == []
+
+
+def test_another_rows_demonstration_is_shown_as_turns_behind_its_own_question(tokenizer):
+    limits = {"max_prompt_length": 99, "context_room": 300, "max_completion_length": 50}
+    encoder = PromptEncoder(tokenizer, showing=Showing("turns"), **limits)
+    rows = [row(0, "a", 1), row(1, "a", 2)]
+    shown = of_another_row(rows, [0], encoder)[0]
+    assert [message["content"] for message in shown.prompt] == [
+        rows[1].prompt[0]["content"], rows[1].golden_response, rows[0].prompt[0]["content"]
+    ]  # fmt: skip
+
+
 def test_an_objective_that_the_user_named_is_not_said_to_be_chosen(tmp_path):
     record_choice(RunDirectory.open(str(tmp_path), resolve("train", [], {})), None)
     assert "auto" not in (tmp_path / "config.yaml").read_text().splitlines()[0]
@@ -295,7 +348,9 @@ def test_headroom_is_measured_without_a_teacher_and_written_with_every_answer(
 ):
     file = tmp_path / "found.json"
     assert headroom(tiny_world, student_path, "--output_file", file) == 0
-    assert "recommended: --objective sdft; the student can teach itself" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "recommended: --objective sdft; the student can teach itself" in said
+    assert "how it was shown" in said and "recommended: --show_context template; against turns +" in said
     found = json.loads(file.read_text())
     assert found["measure"] == "accuracy"
     assert (found["recommended"], found["scores"][STUDENT]["accuracy"], found["scores"][SHOWN]["accuracy"]) == (

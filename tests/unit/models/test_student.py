@@ -67,12 +67,12 @@ def test_what_the_tiny_student_declares_stays_as_it_is(student, tokenizer):
 def test_tokens_without_an_embedding_are_told_and_none_of_them_pads(student_path, capsys):
     settings = Eval(model_name_or_path=student_path, local_files_only=True)
     tokenizer = load_tokenizer(settings)
-    assert encoder_for(settings, tokenizer, 512, "{prompt} {demonstration}").embeddings is None
+    assert encoder_for(settings, tokenizer, 512).embeddings is None
     rows = AutoConfig.from_pretrained(student_path).vocab_size
     tokenizer.add_tokens([f"<room{number}>" for number in range(len(tokenizer), rows)])
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.add_tokens(["<tool>"])
-    encoder = encoder_for(settings, tokenizer, 512, "{prompt} {demonstration}")
+    encoder = encoder_for(settings, tokenizer, 512)
     said = capsys.readouterr().out
     assert encoder.embeddings == rows and f"[PAD] ({rows}), <tool> ({rows + 1})" in said
     assert tokenizer.pad_token == tokenizer.eos_token and "padding with <|im_end|> instead of [PAD]" in said

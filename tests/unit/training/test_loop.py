@@ -18,6 +18,7 @@ from trl.models.utils import _ForwardRedirection, unwrap_model_for_generation
 from trainer.data.encoding import encode
 from trainer.data.prompts import DemonstratedPrompts, PromptEncoder
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import TrainerError, UsageError
 from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
@@ -65,7 +66,7 @@ def encoder(tokenizer):
         max_prompt_length=128,
         context_room=400,
         max_completion_length=64,
-        template=TEACHER_PROMPT_TEMPLATE,
+        showing=Showing(),
     )
 
 

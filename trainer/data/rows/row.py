@@ -25,6 +25,8 @@ class Row:
             template writes in its own way; None where it has none.
         privileged_context: What the teacher is shown besides: a text, or messages; None where there is none.
         extra: All other keys of the row.
+        examples: Other rows, whose demonstrations the teacher is shown before the row's own.
+        shows_own: Whether the teacher is shown the row's own demonstration.
     """
 
     id: str
@@ -35,6 +37,8 @@ class Row:
     tools: list[Tool] | None = None
     golden_calls: list[dict[str, Any]] | None = None
     privileged_context: str | list[Message] | None = None
+    examples: tuple["Row", ...] = ()
+    shows_own: bool = True
 
     @property
     def has_demonstration(self) -> bool:

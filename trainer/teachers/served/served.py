@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.data.privileged import shown_messages
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing, shown_by
 from trainer.errors import TeacherError
 from trainer.teachers.served import sanity
 from trainer.teachers.served.background import Background
@@ -32,8 +32,7 @@ class TeacherPrompts:
     Args:
         demonstration: Gives a row's demonstration; None where it has none.
         room: Tokens that a prompt may have; None where the teacher doesn't say how long its context is.
-        template: How a prompt is shown with a demonstration.
-        show_context: `template` or `system`, see `trainer.data.privileged.shown_messages`.
+        showing: How a prompt is shown with a demonstration.
 
     Attributes:
         cuts: Rows whose demonstration lost its end, so that it fits.
@@ -46,16 +45,14 @@ class TeacherPrompts:
         demonstration: Callable[[int], Awaitable[str | None]],
         *,
         room: int | None,
-        template: str,
+        showing: Showing,
         enable_thinking: bool,
-        show_context: str = "template",
     ):
         self.client = client
         self.rows = rows
         self.demonstration = demonstration
         self.room = room
-        self.template = template
-        self.show_context = show_context
+        self.showing = showing
         self.enable_thinking = enable_thinking
         self.cuts = 0
         self._rendered: dict[int, asyncio.Task[list[int]]] = {}
@@ -74,7 +71,13 @@ class TeacherPrompts:
         return ids
 
     async def require_room(self) -> None:
-        """Raise TeacherError unless each row's prompt fits the teacher's context without a demonstration."""
+        """Raise TeacherError unless each row's prompt fits the teacher's context without a demonstration.
+
+        Raises:
+            UsageError: a row can't be shown in this way.
+        """
+        for row in self.rows:
+            shown_by(self.showing, row)
         if self.room is not None:
             await asyncio.gather(*(self.rendered(row, None) for row in self.rows))
 
@@ -86,9 +89,7 @@ class TeacherPrompts:
         """
         shown = text or ""
         while True:
-            messages = row.prompt
-            if shown:
-                messages = shown_messages(row.prompt, shown, self.template, self.show_context)
+            messages = shown_by(self.showing, row, shown) if shown or row.examples else row.prompt
             rendered = await self.client.render(messages, row.tools, enable_thinking=self.enable_thinking)
             if self.room is None or len(rendered.ids) <= self.room:
                 return rendered.ids, shown != (text or "")

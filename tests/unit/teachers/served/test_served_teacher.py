@@ -11,6 +11,7 @@ from fake_teacher import FakeTeacher, Fault, scattered
 from tenacity import wait_none
 
 from trainer.data.rows.row import Row
+from trainer.data.showing import Showing
 from trainer.errors import TeacherError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
 from trainer.teachers.served import retries as retries_module
@@ -47,9 +48,7 @@ def served(fake, *, route_of=TokenRoute, cache=None, room=None, demonstration=go
     client = TeacherClient(fake.url, "glm-4.7", patience=1)
     with Background() as background:
         background.enter(client)
-        prompts = TeacherPrompts(
-            client, ROWS, demonstration, room=room, template=TEACHER_PROMPT_TEMPLATE, enable_thinking=False
-        )
+        prompts = TeacherPrompts(client, ROWS, demonstration, room=room, showing=Showing(), enable_thinking=False)
         measure = partial(signatures, [client], 4, enable_thinking=False)
         (signature_N,) = background.submit(measure()).result()
         fake.requests.clear()
