@@ -1,0 +1,1 @@
+"""Kinds of general prompts: their templates, and what is put into them."""

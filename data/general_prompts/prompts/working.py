@@ -1,0 +1,128 @@
+"""Prompts with something to work out: sums, tables, classes, formats, code, facts in a sentence."""
+
+from .kind import Kind
+
+KINDS = {
+    "arithmetic": Kind(
+        (
+            "{}",
+            "{} Show how you got there.",
+            "Quick question. {}",
+            "{} Answer with the number only.",
+            "Help me with this one: {}",
+        ),
+        (
+            "A jacket costs 80 euros and is reduced by a quarter. What do I pay?",
+            "How many legs do nine spiders have?",
+            "Divide 144 by 12, then add 5.", "Four friends split a bill of 62 euros. How much is that each?",
+            "What is the average of 4, 8 and 15?", "A film starts at 19:40 and lasts 95 minutes. When does it end?",
+            "Is 91 a prime number?", "How many seconds are there in a quarter of an hour?",
+            "A rope of 17 metres is cut into pieces of 3 metres. What is left over?", "What is 15 squared?",
+            "I read 24 pages a day. How long do I need for 360 pages?", "Which is more: two thirds or three fifths?",
+            "A rectangle is 7 cm by 12 cm. What is its area?", "What comes next: 2, 6, 18, 54?",
+            "If 3 apples cost 1.20 euros, what do 10 cost?", "Write 0.125 as a fraction.",
+            "A bus carries 48 people, and 19 get off. How many stay?", "Double 350 and take away 99.",
+            "How many odd numbers lie between 10 and 30?", "A tank of 60 litres is 40 percent full. How much fits in?",
+        ),
+    ),
+    "table": Kind(
+        (
+            "{} Which line has the highest number?",
+            "{} Which one has the lowest?",
+            "Look at this table. {} What is the total?",
+            "{} Sort it from large to small.",
+            "{} Say in a sentence what it shows.",
+        ),
+        (
+            "apples | 12; pears | 7; plums | 20.", "Mon 4, Tue 9, Wed 2, Thu 6 visitors.",
+            "Oslo: 3 degrees; Rome: 17 degrees; Cairo: 29 degrees.", "red = 5 votes, blue = 8 votes, green = 1 vote.",
+            "Anna | 31 years; Ben | 27 years; Cem | 45 years.", "Q1 100, Q2 140, Q3 90, Q4 160.",
+            "tea 2.50, juice 3.20, water 1.80.", "bus: 40 min, car: 25 min, train: 30 min.",
+            "Team A 14 points; Team B 22 points; Team C 9 points.", "pine 18 m, birch 12 m, oak 25 m.",
+            "room 1: 20 chairs; room 2: 35 chairs; room 3: 15 chairs.",
+            "2019: 7 storms, 2020: 11 storms, 2021: 5 storms.",
+            "bread | 300 g; cheese | 150 g; ham | 90 g.", "Lena ran 8 km, Tom 5 km, Ayla 11 km.",
+            "small 4 euros, medium 6 euros, large 9 euros.", "dogs: 13, cats: 21, rabbits: 6, hamsters: 3.",
+            "maths 2.1; art 1.4; sport 1.7; music 2.9.", "Nile 6650 km, Rhine 1230 km, Volga 3530 km.",
+            "desk | 120; lamp | 35; chair | 80.", "north 55 %, south 25 %, east 20 %.",
+        ),
+    ),
+    "classify": Kind(
+        (
+            "Is the tone of this review positive or negative? \"{}\"",
+            "Complaint, question or praise? \"{}\"",
+            "How happy is this writer, from 1 to 5? \"{}\"",
+            "Name the feeling in this line: \"{}\"",
+            "Formal or informal? \"{}\" Say why.",
+        ),
+        (
+            "Best pizza I have had in years!", "The parcel came late, and the box was torn.",
+            "Can I bring my dog along?",
+            "Not bad, but I expected more for the price.", "We regret to inform you that the concert is cancelled.",
+            "lol that was so easy, who even studies for this", "The nurse was patient and kind.",
+            "Why does it stop charging at half?",
+            "I will never stay in this hotel again.", "Kindly find the documents enclosed.", "Meh. It does the job.",
+            "I miss the old days by the river.", "What a lovely surprise!", "The instructions are wrong on page two.",
+            "I'm so nervous about tomorrow.", "Could somebody explain the fees to me?", "Great sound, awful battery.",
+            "Wow, you really outdid yourselves.", "I waited an hour for a cold soup.",
+            "So proud of our little one today.",
+        ),
+    ),
+    "format": Kind(
+        (
+            "In three words: {}",
+            "As JSON, please: {}",
+            "Shout your answer: {}",
+            "Well then, {}",
+            "As a table: {}",
+        ),
+        (
+            "what do bees make?", "which colours are on the flag of Japan?", "how do you feel about mornings?",
+            "who works on a ship?", "what is the largest ocean?", "what do you need for pancakes?",
+            "which animals live on a farm?", "how does snow feel?", "what is the opposite of brave?",
+            "which planets have rings?", "what do carpenters use?", "how many strings has a guitar?",
+            "where do penguins live?", "what is glass made of?", "which fruits are yellow?",
+            "when do owls hunt?", "what does a judge do?", "which months have thirty days?", "what floats on water?",
+            "which languages are spoken in Switzerland?",
+        ),
+    ),
+    "code": Kind(
+        (
+            "What does {} do?",
+            "Any bug in {}?",
+            "Make this more readable: {}",
+            "What comes out of {} in the end?",
+            "I found {} in a program. Explain it.",
+        ),
+        (
+            "`sum(x * x for x in range(4))`", "`for i in range(10): print(i, end=' ')`", "`if x = 3: print('three')`",
+            "`names = sorted(set(names), key=len)`", "`open('a.txt').read().split('\\n')[0]`", "`a, b = b, a`",
+            "`while True: n = n + 1`", "`SELECT name FROM users WHERE age > 30;`", "`[w[::-1] for w in text.split()]`",
+            "`return not (a == False)`", "`let total = prices.reduce((a, b) => a + b, 0);`", "`print('5' + 5)`",
+            "`d = {}; d['x'] = d.get('x', 0) + 1`", "`git checkout -b new-feature`", "`ls -l | wc -l`",
+            "`try: f() except: pass`", "`lambda s: s == s[::-1]`", "`<a href=\"index.html\">Home</a>`",
+            "`import math; math.floor(-2.5)`", "`x = 10 if y else 20`",
+        ),
+    ),
+    "extract": Kind(
+        (
+            "Which names occur in this? {}",
+            "When does it take place? {}",
+            "{} Who does what?",
+            "Pick out every place that is mentioned: {}",
+            "{} Copy the most important word.",
+        ),
+        (
+            "Aunt Rosa flies to Lima on Friday with her son Pablo.", "The choir sings in Leeds on the 4th of May.",
+            "Doctor Kim opened the clinic in Busan in 1998.", "Ines sold her boat to a fisherman from Porto.",
+            "On Sunday, Malik and June paint the fence in Galway.", "The fair starts at noon in the park of Graz.",
+            "Captain Hale left Boston at dawn with a crew of nine.", "Tomorrow Yuki shows the guests around Kyoto.",
+            "Old Mr. Novak feeds the ducks in Prague each morning.", "In June the circus moves from Lyon to Turin.",
+            "Sara wrote to the mayor of Bergen about the noise.", "At six, Omar closes the bakery in Tunis.",
+            "Last winter Freya skied from Narvik to Abisko.", "The judge from Ghent meets Ms. Peeters on Monday.",
+            "Ravi teaches chess in Pune every Wednesday.", "Two thieves fled from Naples in a stolen van.",
+            "Next March, Elif runs the race in Izmir.", "Grandpa Joe grew up on a farm near Tulsa.",
+            "The ferry to Split leaves at half past eight.", "Nora, a pilot, landed in Quito during the storm.",
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,111 @@
+"""Prompts that ask for a text: to rewrite, summarise, translate, invent, write a letter."""
+
+from .kind import Kind
+
+KINDS = {
+    "rewrite": Kind(
+        (
+            "Make this sound more polite: {}",
+            "Rewrite in simpler words: {}",
+            "Correct the mistakes, if there are any: {}",
+            "Say the same with fewer words. {}",
+            "Turn this into a formal sentence: {}",
+        ),
+        (
+            "Send me the report now.", "Him and me was late again for school.", "You forgot to pay us, so pay up.",
+            "The meeting was kind of a mess, to be honest.", "Their going to the beach tomorow.",
+            "I want my money back because this thing is broken.", "She dont like neither of the films.",
+            "Owing to adverse weather conditions the match has been postponed.", "Stop calling me in the evening!",
+            "We was hoping you could of helped.", "The cake which my aunt baked was eaten by us all very quickly.",
+            "Gonna be late, traffic is awful.", "It is imperative that you refrain from smoking in here.",
+            "Nobody told me nothing about the test.", "Your shop is too loud and too expensive.",
+            "He bought less apples then his sister.", "I can't come, something came up.",
+            "Get somebody to look at the roof.", "At this point in time we are not in a position to reply.",
+            "The childs toys was all over the floor.",
+        ),
+    ),
+    "summarise": Kind(
+        (
+            "Summarise in at most ten words: {}",
+            "What is the main point here? {}",
+            "{} Write a headline for this.",
+            "Put this in one short sentence. {}",
+            "{} In other words?",
+        ),
+        (
+            "The council voted last night to close the old swimming pool, although hundreds had signed a petition.",
+            "Our train was late, so we missed the ferry and had to spend the night in a small hotel by the port.",
+            "The new phone is thinner and faster than the last one, but its battery hardly lasts a day.",
+            "After three dry summers the farmers have begun to grow olives where wheat used to stand.",
+            "Scientists found that elephants call each other by sounds that work much like names.",
+            "The bakery will open an hour earlier in winter, since many customers come before work.",
+            "Although she had never sung in public, the girl won the first prize and many new friends.",
+            "The museum lends out tools for free, and visitors may repair their bicycles in its yard.",
+            "A storm blew down two trees in the park; nobody was hurt, but the playground stays closed.",
+            "Sales rose in spring, fell in summer and ended the year almost where they had started.",
+            "My neighbour waters my plants when I travel, and in return I feed her fish in August.",
+            "The bridge is to be painted green, because most people in the survey disliked the brown.",
+            "He practised the piano each day for a year and now plays at weddings on weekends.",
+            "Because the lift was broken, the movers carried the sofa up six floors by hand.",
+            "The library no longer charges for late books and says that more of them now come back.",
+            "Rain is expected in the north, while the south stays warm and dry until Thursday.",
+            "The team lost its first four matches, changed its coach and then won the championship.",
+            "To save paper, the school sends its letters by e-mail, which not all parents like.",
+            "The dog ran away on Monday and was found on Friday, asleep in a bus in another town.",
+            "Tickets are cheaper on Tuesdays, but the exhibition on whales costs extra on every day.",
+        ),
+    ),
+    "translate": Kind(
+        (
+            "Translate into French: {}",
+            "How do you say this in German? {}",
+            "Put this into Spanish, please: {}",
+            "Italian translation of the following: {}",
+            "I need this in Portuguese. {}",
+        ),
+        (
+            "Where is the station?", "I would like two tickets.", "The weather is fine today.", "My name is Clara.",
+            "How much does this cost?", "We are closed on Sundays.", "Thank you for your help.", "The soup is too hot.",
+            "Do you have a room for one night?", "I am learning to swim.", "Her brother lives in a small village.",
+            "Please close the window.", "The children play in the garden.", "I lost my keys yesterday.",
+            "Happy birthday, dear friend!", "Can you speak more slowly?", "The museum opens at nine.",
+            "I don't eat meat.", "See you next week.", "The red car is mine.",
+        ),
+    ),
+    "invent": Kind(
+        (
+            "A short story about {}, please.",
+            "Two rhyming lines about {}.",
+            "Describe {} so that a reader can see it.",
+            "Begin a novel about {}.",
+            "A funny name for {}?",
+        ),
+        (
+            "a lighthouse keeper", "a lost umbrella", "the last bus at night", "a snail that wins a race",
+            "a forgotten village", "an old clockmaker who hates bells", "the first snow of the year",
+            "a robot in a bakery",
+            "a market in the rain", "two rival gardeners", "a letter that arrives too late", "a cat on a sailing ship",
+            "a shop for secondhand dreams", "an empty theatre", "a dragon afraid of heights",
+            "a night train to the sea",
+            "a school for clouds", "a tiny circus", "a stubborn donkey", "a café on the moon",
+        ),
+    ),
+    "letter": Kind(
+        (
+            "Write a short e-mail to {}.",
+            "Draft a friendly message to {}.",
+            "Help me write three sentences to {}.",
+            "Could you word a card to {}?",
+            "I have to leave a note for someone: {}. How would you put it?",
+        ),
+        (
+            "my landlord about a dripping tap", "a teacher who is ill", "a colleague who got promoted",
+            "a shop that sent the wrong shoes", "a neighbour whose dog barks all night", "an aunt who turned eighty",
+            "the postman, to thank him", "my boss, asking for a day off", "a friend who failed an exam",
+            "a hotel, to cancel a booking", "new parents", "the cleaner, about the broken glass",
+            "a customer whose order is late", "the choir, about the next rehearsal", "a cousin who moves abroad",
+            "the dentist, to change an appointment", "a guest who forgot her scarf", "my flatmate about the dishes",
+            "a coach who retires", "the library about a lost book",
+        ),
+    ),
+}  # fmt: skip
