@@ -40,7 +40,7 @@ def run(resolved: Resolved) -> int:
     scorer = load_scorer(settings.scorer)
     inputs = read_inputs(resolved)
     if settings.dry_run:
-        load_student(settings)
+        load_student(settings, inputs.arguments.device)
         print(f"would train on {len(inputs.train_rows)} rows with these settings:\n{show(resolved)}")
         return 0
     directory = RunDirectory.open(settings.output_dir, resolved)
@@ -90,7 +90,7 @@ class Run:
             self.summarize("unfinished")  # no longer as it was left
         try:
             with self.stage("model"):
-                student = load_student(self.settings)
+                student = load_student(self.settings, self.inputs.arguments.device)
             with ExitStack() as resources:
                 self.train(student, resources)
         except Stopped:

@@ -163,5 +163,5 @@ def _require_unquantised(config: PreTrainedConfig, name: str) -> None:
     raise UsageError(
         f"the weights of {name!r} are quantised ({getattr(method, 'value', method)}, says quantization_config in "
         "config.json), expected float16, bfloat16 or float32 to train. Pass the model that it was made from; after "
-        "training it can be quantised again. To save memory: --use_peft."
+        "training it can be quantised again. To save memory: --use_peft, or --use_peft --load_in_4bit."
     )

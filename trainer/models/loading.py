@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from trainer.errors import UsageError
 from trainer.models.configuration import base_of, first_line, language_part, read_configuration
+from trainer.models.four_bits import keep_trainable, loading_options, require_bitsandbytes
 from trainer.settings.options import Student
 
 disable_progress_bar()
@@ -34,6 +35,8 @@ def require_loadable(settings: Student) -> PreTrainedConfig:
     Raises:
         UsageError: see `read_configuration` and `load_student`.
     """
+    if settings.load_in_4bit:
+        require_bitsandbytes()
     config = read_configuration(settings)
     model, unexpected = _load(settings, config, base_of(settings.model_name_or_path), device_map="meta")
     if unexpected:
@@ -41,16 +44,24 @@ def require_loadable(settings: Student) -> PreTrainedConfig:
     return config
 
 
-def load_student(settings: Student) -> PreTrainedModel:
+def load_student(settings: Student, device: torch.device | None = None) -> PreTrainedModel:
     """The student's weights in float32: training in bfloat16 is autocast over them.
+
+    With `--load_in_4bit` those of the linear layers are held in four bits, and the model is on its device.
 
     Of the model's generation_config.json it has the end, padding and begin tokens, and nothing else: what is sampled
     is the model's own law.
 
+    Args:
+        device: Where a model in four bits will be used; None: a GPU where there is one.
+
     Raises:
-        UsageError: weights are missing, damaged or of other shapes than config.json says.
+        UsageError: weights are missing, damaged or of other shapes than config.json says; bitsandbytes is missing.
     """
-    return _load(settings, read_configuration(settings), settings.model_name_or_path)[0]
+    options = loading_options(device) if settings.load_in_4bit else {}
+    student = _load(settings, read_configuration(settings), settings.model_name_or_path, **options)[0]
+    keep_trainable(student)
+    return student
 
 
 def _load(

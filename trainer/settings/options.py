@@ -148,6 +148,9 @@ class Student(Texts):
     chat_template: str | None = option(
         None, "a named chat template of the tokenizer, or a Jinja file (unset: the tokenizer's default)"
     )
+    load_in_4bit: bool = option(
+        False, "hold the model's linear layers in 4 bits (bitsandbytes); training then needs --use_peft"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

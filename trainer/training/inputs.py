@@ -48,8 +48,13 @@ def settle(settings: Train) -> Train:
 
     Raises:
         UsageError: no data, or none to score at `--eval_steps`; objective and `--demonstrations` contradict each other;
-            no teacher to ask.
+            no teacher to ask; nothing that could be trained.
     """
+    if settings.load_in_4bit and not settings.use_peft:
+        raise UsageError(
+            "--load_in_4bit holds the weights in 4 bits, which can't be trained; expected LoRA adapters beside them. "
+            "Add --use_peft, or leave --load_in_4bit out."
+        )
     own_data, usual = settings.train_data_path, Path(TOOLUSE_EVAL_DATA)
     eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
     if settings.eval_steps is not None and eval_data is None:

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainer.models.architecture import is_plain, saved_bytes
+from trainer.models.four_bits import is_in_four_bits
 
 MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
 BYTES_PER_PARAMETER = 24  # in float32 weights, gradient, two moments and the teacher; bfloat16 copies for autocast
@@ -80,7 +81,9 @@ def fitting_limit(model: PreTrainedModel, device: torch.device, checkpointing: b
         checkpointing: Whether layers are computed again in the backward pass.
     """
     memory, per_token = device_memory(device), token_bytes(model, checkpointing)
-    room = MEMORY_SHARE * (memory - BYTES_PER_PARAMETER * model.num_parameters())
+    frozen = is_in_four_bits(model)
+    weights = model.get_memory_footprint() if frozen else BYTES_PER_PARAMETER * model.num_parameters()
+    room = MEMORY_SHARE * (memory - weights)
     tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
     print(
         f"max_tokens_per_microbatch: {tokens} (auto: {device.type} has {memory / 2**30:.0f} GiB, "

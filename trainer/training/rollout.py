@@ -247,15 +247,17 @@ class HalfCopy:
     """A bfloat16 copy of the student to sample from, brought up to date for every step."""
 
     def __init__(self, student: nn.Module):
-        self.model = copy.deepcopy(student).requires_grad_(False).eval()
-        for weight in self.model.parameters():
+        packed = {id(weight): weight for weight in student.parameters() if not weight.is_floating_point()}
+        self.model = copy.deepcopy(student, packed).requires_grad_(False).eval()  # what is in four bits is shared
+        self.weights = {name: weight for name, weight in self.model.named_parameters() if id(weight) not in packed}
+        for weight in self.weights.values():
             weight.data = weight.data.to(torch.bfloat16)  # buffers stay: rotary frequencies must not be rounded
 
     @torch.no_grad()
     def refreshed(self, student: nn.Module) -> nn.Module:
         """The copy with the student's present weights."""
         source = dict(student.named_parameters())
-        for name, weight in self.model.named_parameters():
+        for name, weight in self.weights.items():
             weight.copy_(source[name])
         return self.model
 
