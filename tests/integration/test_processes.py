@@ -110,7 +110,7 @@ def test_two_processes_learn_what_one_learns(tmp_path, lengths, normalization, l
         torch.multiprocessing.spawn(learn, arguments, nprocs=processes)
         weights = {
             name: load_file(folder / "checkpoint-3" / name)
-            for name in ("teacher.safetensors", "adapter_model.safetensors" if lora else "model.safetensors")
+            for name in ("teacher.ema", "adapter_model.safetensors" if lora else "model.safetensors")
         }
         found.append((json.loads((folder / "logs.json").read_text()), weights))
     (logs, weights), (parallel_logs, parallel_weights) = found

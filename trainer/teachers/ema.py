@@ -16,7 +16,10 @@ from transformers import TrainerCallback
 
 from trainer.errors import UsageError
 
-FILE_NAME = "teacher.safetensors"
+# In the format of safetensors, but not by its ending: vLLM loads every *.safetensors of a folder, one over the other,
+# and would serve the teacher's weights in place of the student's.
+FILE_NAME = "teacher.ema"
+FORMER_NAME = "teacher.safetensors"  # in checkpoints of earlier releases
 ADAPTER = "teacher"
 
 
@@ -80,7 +83,8 @@ class EmaTeacher(TrainerCallback):
         Raises:
             KeyError: the checkpoint was made with other trainable weights.
         """
-        weights = load_file(folder / FILE_NAME)
+        kept = folder / FILE_NAME
+        weights = load_file(kept if kept.is_file() else folder / FORMER_NAME)
         for name, (teacher, _) in self.pairs.items():
             teacher.copy_(weights[name])
 

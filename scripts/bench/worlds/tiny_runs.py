@@ -314,4 +314,4 @@ def movement(run: Path) -> float:
         before, after = load_file(first / file), load_file(last / file)
         return sum(float((after[name] - before[name]).square().sum()) for name in before) ** 0.5
 
-    return way("teacher.safetensors") / way("model.safetensors")
+    return way("teacher.ema") / way("model.safetensors")

@@ -60,6 +60,15 @@ def test_the_teacher_of_adapters_starts_equal_and_follows_the_adapters_alone(stu
         torch.testing.assert_close(teacher, weight - 0.05, rtol=1e-4, atol=1e-6)
 
 
+def test_no_server_takes_the_teachers_weights_for_the_models(student, tmp_path):
+    """vLLM loads each *.safetensors of a folder, one over the other."""
+    ema = EmaTeacher.of_model(student, rate=0.5)
+    ema.save(tmp_path)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".ema"]
+    next(tmp_path.iterdir()).rename(tmp_path / "teacher.safetensors")  # as earlier releases called it
+    EmaTeacher.of_model(student, rate=0.5).load(tmp_path)
+
+
 def test_a_saved_teacher_is_loaded_to_the_bit(student, tmp_path):
     ema = EmaTeacher.of_model(student, rate=0.3)
     shift(student, 0.123)

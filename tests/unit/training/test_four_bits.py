@@ -47,7 +47,7 @@ def test_a_run_in_four_bits_learns_resumes_to_the_bit_and_is_evaluated_as_it_was
     assert {weight.dtype for weight in adapter.values()} == {torch.float32}
     assert all(not torch.equal(weight, first[name]) for name, weight in adapter.items() if "lora_B" in name)
     if objective == "sdft":
-        assert all("lora_" in name for name in load_file(last / "teacher.safetensors"))
+        assert all("lora_" in name for name in load_file(last / "teacher.ema"))
     before, after = scores(run / "scores_before.json"), scores(run / "scores_after.json")
     assert after["nll"] != before["nll"] and (objective == "sdft" or after["nll"] < before["nll"])
 

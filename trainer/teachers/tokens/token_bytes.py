@@ -146,8 +146,9 @@ def detect_spelling(probes: Sequence[tuple[str, Sequence[str]]]) -> Spelling:
         text, strings = probes[0]
         raise TeacherError(
             f"the teacher's server cuts the text {text!r} into {list(strings)!r}; expected the token strings of a "
-            "byte-level or a SentencePiece tokenizer, which give the text back. Pass --teacher_tokenizer "
-            "FOLDER|HUB_NAME, the teacher's own tokenizer in such a format."
+            "byte-level or a SentencePiece tokenizer, which give the text back. Start the server with the model's "
+            "tokenizer.json (vLLM: without `--tokenizer-mode mistral`), or learn what it writes: --objective sdft or "
+            "seqkd."
         )
     return spelling
 
