@@ -144,11 +144,11 @@ def detect_spelling(probes: Sequence[tuple[str, Sequence[str]]]) -> Spelling:
     spelling = _fitting_spelling(probes)
     if spelling is None:
         text, strings = probes[0]
+        found = f"cuts the text {text!r} into {list(strings)!r}" if strings else "tells ids of tokens and no strings"
         raise TeacherError(
-            f"the teacher's server cuts the text {text!r} into {list(strings)!r}; expected the token strings of a "
-            "byte-level or a SentencePiece tokenizer, which give the text back. Start the server with the model's "
-            "tokenizer.json (vLLM: without `--tokenizer-mode mistral`), or learn what it writes: --objective sdft or "
-            "seqkd."
+            f"the teacher's server {found}; expected the token strings of a byte-level or a SentencePiece tokenizer, "
+            "which give the text back. Start the server with the model's tokenizer.json (vLLM: without "
+            "`--tokenizer-mode mistral`; SGLang tells no strings), or learn what it writes: --objective sdft or seqkd."
         )
     return spelling
 

@@ -67,7 +67,7 @@ def test_token_strings_that_do_not_spell_the_text_need_a_tokenizer_of_ones_own(t
         def convert_ids_to_tokens(self, ids):
             return ["?" for _ in ids]
 
-    with FakeTeacher(tokenizer=Secretive()) as teacher, pytest.raises(TeacherError, match="--teacher_tokenizer"):
+    with FakeTeacher(tokenizer=Secretive()) as teacher, pytest.raises(TeacherError, match="--objective sdft or seqkd"):
         ask(teacher, lambda client: compare_tokenizers(client, tokenizer, force_bytes=True))
 
 

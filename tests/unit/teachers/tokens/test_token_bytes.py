@@ -78,8 +78,8 @@ def test_the_spelling_of_a_real_tokenizer_is_recognised(name, real_tokenizer):
     assert detect_spelling(probes) is REAL[name]
 
 
-def test_strings_of_no_known_spelling_are_an_error_that_names_the_flag():
-    with pytest.raises(TeacherError, match=r"cuts the text 'playing it' into .*'##ing'.* --teacher_tokenizer"):
+def test_strings_of_no_known_spelling_are_an_error_that_says_what_does_without():
+    with pytest.raises(TeacherError, match=r"cuts the text 'playing it' into .*'##ing'.* --objective sdft"):
         detect_spelling([("playing it", ["play", "##ing", "it"])])
 
 
