@@ -103,6 +103,8 @@ class FakeTeacher:
         if request.path == "/v1/models":
             models = [{"id": name, "max_model_len": self.max_model_len} for name in self.served]
             return 200, {"object": "list", "data": models}, {}
+        if request.body is None:
+            return 404, {"detail": "Not Found"}, {}
         if request.body["model"] not in self.served:
             return 404, error(f"The model `{request.body['model']}` does not exist.", 404), {}
         answers = {"/v1/completions": self.complete, "/tokenize": self.tokenize, "/detokenize": self.detokenize}

@@ -65,7 +65,7 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
         try:
             state = "is healthy" if await client.health() else "answers and has no /health"
             version = await client.version()
-            say(OK, subject, f"{client.base_url} {state}, {f'vLLM {version}' if version else NO_VERSION}")
+            say(OK, subject, f"{client.base_url} {state}, {await _maker(client, version)}")
             subject = "model served"
             served = await client.models()
             model = await unlisted(client) if served is None else find_model(client, served)
@@ -80,6 +80,13 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
         for finding in [*_left_out(client), *scores, _fit_for(all(mark == OK for mark, *_ in scores))]:
             say(*finding)
     return findings
+
+
+async def _maker(client: TeacherClient, version: str | None) -> str:
+    """Which server it is."""
+    if version:
+        return f"vLLM {version}"
+    return "SGLang" if await client.is_sglang() else NO_VERSION
 
 
 def _context(max_model_len: int | None, settings: Check) -> tuple[str, str, str]:

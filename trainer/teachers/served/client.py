@@ -1,7 +1,7 @@
 """What is asked of the served teacher, and what its answers must hold.
 
-Stock vLLM is expected for scores; any OpenAI-compatible server does for chat, and `/v1/chat/completions` is all that it
-must have. What it lacks of the rest is found out by asking.
+Stock vLLM or SGLang is expected for scores; any OpenAI-compatible server does for chat, and `/v1/chat/completions` is
+all that it must have. What it lacks of the rest is found out by asking.
 """
 
 import json
@@ -19,7 +19,7 @@ from trainer.data.actions.thinking import strip_thinking
 from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.settings.server_url import ServerUrl
-from trainer.teachers.served import failures
+from trainer.teachers.served import failures, sglang
 from trainer.teachers.served.address import addresses_of
 from trainer.teachers.served.chat_messages import Completion, Usage, call_of, openai_messages
 from trainer.teachers.served.failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
@@ -27,7 +27,7 @@ from trainer.teachers.served.fields import Dispensable, Fields
 from trainer.teachers.served.notices import say_once
 from trainer.teachers.served.pace import Pace
 from trainer.teachers.served.retries import Exchange, PatientRequests
-from trainer.teachers.served.scores import decode_scores
+from trainer.teachers.served.scores import NoPromptScores, decode_scores
 from trainer.teachers.served.transport import Transport
 from trainer.teachers.tokens.token_scores import TokenScores
 
@@ -133,6 +133,7 @@ class TeacherClient:
             raise UsageError(f"found a maximum concurrency of {max_concurrency}; expected 1 or more.")
         self.base_url = base_url if isinstance(base_url, ServerUrl) else ServerUrl(base_url)
         self.model = model
+        self._sglang: bool | None = None  # unknown until a server that is no vLLM is to score
         self._calls_stay_text = False  # where the server reads no calls in answers, it is still shown the tools
         self.pace = Pace(max_concurrency, adapts=adapts)
         self._fields = Fields(self.base_url)
@@ -188,7 +189,24 @@ class TeacherClient:
         except ServerRefused:  # whatever it says: nothing but a name depends on it
             return None
         versions = [answer.get("version") if isinstance(answer, dict) else None for answer in answers.values()]
-        return None if None in versions else ", ".join(dict.fromkeys(map(str, versions)))
+        if None in versions:
+            return None
+        self._sglang = False
+        return ", ".join(dict.fromkeys(map(str, versions)))
+
+    async def is_sglang(self) -> bool:
+        """Whether the server is SGLang, which tells log-probabilities of a prompt by an API of its own; asked once."""
+        if self._sglang is None:
+            new, old = sglang.DESCRIPTIONS
+            self._sglang = await self._describes_model(new) or await self._describes_model(old)
+        return self._sglang
+
+    async def _describes_model(self, path: str) -> bool:
+        try:
+            answer = await self._ask.of_one(lambda url: self._get(url, path, failures.json_or_text))
+        except ServerRefused:
+            return False
+        return isinstance(answer, dict) and "model_path" in answer
 
     async def models(self) -> list[ServedModel] | None:
         """Everything that the server serves; with replicas, what all of those that answer serve. None: it has no list.
@@ -280,7 +298,12 @@ class TeacherClient:
 
         Raises:
             RequestRefused: it gives none; holds the server's words on K = 1.
+            TeacherError: the answer holds none.
         """
+        if self._sglang:
+            ids = (await self.tokenize("Hello world, and hello again")).ids
+            await self.score(ids[:1], ids[1:], top_k=LOGPROB_STEPS[0])
+            return LOGPROB_STEPS[0]
         for count in LOGPROB_STEPS:
             body = {"model": self.model, "prompt": "Hello world", "max_tokens": 1, "prompt_logprobs": count}
             try:
@@ -311,10 +334,18 @@ class TeacherClient:
             RequestRefused: e.g. both are longer than the context, or `top_k` is over the server's --max-logprobs.
             TeacherError: the answer lacks a value or holds one that is no log-probability.
         """
-        body = {"model": self.model, "prompt": [*prompt_ids, *completion_ids], "prompt_logprobs": top_k, **NO_SAMPLING}
         expected = {"completion_ids": completion_ids, "prompt_length": len(prompt_ids), "top_k": top_k}
-        read = partial(decode_scores, **expected, with_texts=with_texts)
-        return await self._post_body("/v1/completions", body, read)
+        expected |= {"with_texts": with_texts}
+        if not self._sglang:
+            ids = [*prompt_ids, *completion_ids]
+            body = {"model": self.model, "prompt": ids, "prompt_logprobs": top_k, **NO_SAMPLING}
+            try:
+                return await self._post_body("/v1/completions", body, partial(decode_scores, **expected))
+            except NoPromptScores:
+                if not await self.is_sglang():
+                    raise
+        body = sglang.question(prompt_ids, completion_ids, top_k, with_texts)
+        return await self._post_body(sglang.PATH, body, partial(sglang.decode_scores, **expected))
 
     async def tokenize(self, text: str, *, add_special_tokens: bool = False) -> Tokenized:
         """The tokens of a text."""

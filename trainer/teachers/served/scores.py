@@ -22,6 +22,10 @@ LARGEST_LOGP, LARGEST_MASS = 1e-3, 1.001  # 0 and 1, and room for what float32 r
 PROMPT_SHARE_TO_SKIP = 0.6
 
 
+class NoPromptScores(TeacherError):
+    """The answer holds no log-probabilities of a prompt where vLLM has them."""
+
+
 class _Entry(msgspec.Struct, gc=False):
     logprob: float | None
     rank: int
@@ -63,7 +67,7 @@ def decode_scores(
     positions = _completion_region(body, prompt_length, len(completion_ids), with_texts)
     sampled_logps_N = _sampled(positions, completion_ids, prompt_length)
     token_ids_NK, logps_NK = _likeliest(positions, prompt_length, top_k)
-    _require_log_probabilities(sampled_logps_N, logps_NK, prompt_length)
+    require_log_probabilities(sampled_logps_N, logps_NK, prompt_length)
     return TokenScores(token_ids_NK, logps_NK, sampled_logps_N, _texts(positions) if with_texts else {})
 
 
@@ -80,7 +84,7 @@ def _completion_region(body: bytes, prompt_length: int, length: int, with_texts:
             region = decoder.decode(b"[" + b",".join(region) + b"]")
         return [position or {} for position in region]
     except (msgspec.ValidationError, IndexError) as error:
-        raise TeacherError(
+        raise NoPromptScores(
             f"the teacher answered {body[:200].decode(errors='replace')!r} ({error}), expected log-probabilities of a "
             "prompt as vLLM's /v1/completions gives them. Is it a vLLM server? Pass the URL of one."
         ) from error
@@ -118,12 +122,12 @@ def _sampled(positions: _Positions, completion_ids: Sequence[int], prompt_length
     """The log-probability [N] of each of `completion_ids`."""
     missing = [n for n, token in enumerate(completion_ids) if token not in positions[n]]
     if missing:
-        raise _unusable("no log-probability", missing[0], completion_ids[missing[0]], prompt_length)
+        raise unusable_score("no log-probability", missing[0], completion_ids[missing[0]], prompt_length)
     logps_N = _logps([position[token] for position, token in zip(positions, completion_ids, strict=True)])
     unusable = np.flatnonzero(~np.isfinite(logps_N))
     if len(unusable):
         n = int(unusable[0])
-        raise _unusable(f"the log-probability {logps_N[n]}", n, completion_ids[n], prompt_length)
+        raise unusable_score(f"the log-probability {logps_N[n]}", n, completion_ids[n], prompt_length)
     return logps_N
 
 
@@ -137,7 +141,7 @@ def _likeliest(positions: _Positions, prompt_length: int, top_k: int) -> tuple[n
     if len(unusable):
         m = int(unusable[0])
         found = f"the log-probability {logps_M[m]} and the rank {ranks_M[m]}"
-        raise _unusable(found, int(n_M[m]), int(tokens_M[m]), prompt_length)
+        raise unusable_score(found, int(n_M[m]), int(tokens_M[m]), prompt_length)
     kept_M = (ranks_M <= top_k) & (logps_M > -np.inf)
     at_M = (n_M * top_k + ranks_M - 1)[kept_M]
     token_ids_NK = np.full((len(positions), top_k), -1, dtype=np.int64)
@@ -158,7 +162,7 @@ def _logps(entries: list[_Entry]) -> np.ndarray:
     return logps_M
 
 
-def _require_log_probabilities(sampled_logps_N: np.ndarray, logps_NK: np.ndarray, prompt_length: int) -> None:
+def require_log_probabilities(sampled_logps_N: np.ndarray, logps_NK: np.ndarray, prompt_length: int) -> None:
     """Positive values, or ones whose probabilities sum to more than 1, are logits or belong to another temperature."""
     masses_N = np.exp(logps_NK, dtype=np.float64).sum(1)
     highest_N = np.maximum(sampled_logps_N, logps_NK.max(1, initial=-np.inf))
@@ -183,7 +187,8 @@ def _texts(positions: Sequence[Mapping[int, Any]]) -> dict[int, str]:
     return {token: text for token, text in texts.items() if text}
 
 
-def _unusable(found: str, n: int, token: int, prompt_length: int) -> TeacherError:
+def unusable_score(found: str, n: int, token: int, prompt_length: int) -> TeacherError:
+    """The error for token `n` of a completion, of which the server told `found`."""
     return TeacherError(
         f"the teacher gave {found} for token {token} at position {prompt_length + n} (token {n} of the completion), "
         "expected a finite one. Is its vocabulary the student's, and its model sound? Look into vLLM's log, or name "
