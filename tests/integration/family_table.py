@@ -58,7 +58,8 @@ def trained(name: str, family: Family, folder: Path) -> Found:
     rows = [{"prompt": f"Room {n}, please.", "golden_response": [f"ROOM {n};"]} for n in range(4)]
     (folder / "rows.json").write_text(json.dumps(rows))
     said = {engine: train(folder, engine) for engine in ("generate", "continuous")}
-    return Found(name, f"{family.config}ForCausalLM", **said, resumed=said["generate"] and resumed(folder))
+    kind = json.loads((student / "config.json").read_text())["architectures"][0]
+    return Found(name, kind, **said, resumed=said["generate"] and resumed(folder))
 
 
 def train(folder: Path, engine: str) -> str:
