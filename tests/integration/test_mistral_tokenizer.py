@@ -52,7 +52,7 @@ def test_demonstrations_are_written_and_learnt_and_the_refusal_is_told_once(url,
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.count(ONCE) == 1
     written = [json.loads(line) for line in (tmp_path / "run" / "demonstrations.jsonl").read_text().splitlines()]
-    assert len(written) == 16
+    assert len([entry for entry in written if "key" in entry]) == 16
 
 
 def test_the_byte_route_says_which_tokenizer_it_needs(url, rows, tmp_path):
