@@ -18,6 +18,7 @@ usage: python -m trainer SUBCOMMAND [flags]
   eval      score a model on the new skill and on prior skills
   check     is the teacher reachable and fit? is there anything to learn?
   report    one self-contained HTML file from run directories
+  export    a checkpoint as a model folder that any tool loads, with a model card
 
 `python -m trainer SUBCOMMAND --help` lists its flags."""
 
@@ -27,6 +28,7 @@ ENTRY_POINTS = {
     "eval": "trainer.commands.eval",
     "check": "trainer.commands.check",
     "report": "trainer.commands.report",
+    "export": "trainer.commands.export",
 }
 
 

@@ -114,13 +114,13 @@ def read_runs(paths: list[str]) -> list[Run]:
     return [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
-def require_run_directory(folder: Path) -> None:
-    """Raise UsageError, with the nearest run directories, unless `folder` is one."""
+def require_run_directory(folder: Path, command: str = "report") -> None:
+    """Raise UsageError, with the nearest run directories and what to type, unless `folder` is one."""
     if (folder / "config.yaml").is_file():
         return
     found = "no folder is there" if not folder.is_dir() else "it has no config.yaml"
     inside = sorted(str(file.parent) for file in folder.glob("*/config.yaml"))[:3]
-    advice = f"Type `python -m trainer report {inside[0]}`" if inside else "Pass the --output_dir of a `train`"
+    advice = f"Type `python -m trainer {command} {inside[0]}`" if inside else "Pass the --output_dir of a `train`"
     more = f" (or {', '.join(inside[1:])})" if inside[1:] else ""
     raise UsageError(f"{folder} is no run directory: {found}. {advice}{more}.")
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,31 @@ def replacing(path: str | Path) -> Iterator[str]:
     finally:
         os.close(descriptor)
     sync(target.parent)
+
+
+@contextmanager
+def new_folder(target: Path, *, keep: bool = True) -> Iterator[Path]:
+    """A folder to be filled, which then appears as `target`: made beside it, fsync, rename, fsync of the folder around.
+
+    Args:
+        target: New, or an empty folder.
+        keep: Whether it appears at all; False removes it again.
+
+    Raises:
+        OSError: the place is not writable or full; `target` is then as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    try:
+        yield staged
+        if keep:
+            for path in [*staged.rglob("*"), staged]:
+                path.chmod(_default_mode(0o777 if path.is_dir() else 0o666))  # safetensors', too, are the owner's alone
+                sync(path)
+            os.rename(staged, target)
+            sync(target.parent)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -111,11 +137,11 @@ def warn_once(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def _default_mode() -> int:
-    """What `open` would give a new file: `mkstemp` lets the owner alone read it."""
+def _default_mode(full: int = 0o666) -> int:
+    """What `open` would give a new file (`mkdir` a folder, of 0o777): `mkstemp` lets the owner alone read it."""
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    return full & ~mask
 
 
 def try_to_write(folder: Path) -> None:

@@ -103,6 +103,7 @@ CONTEXT = option(
 )
 EVAL_BATCH_SIZE = option(32, "answers decoded together", at_least=1)
 TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
+DTYPES = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -458,10 +459,31 @@ class Report:
     max_changes: int = option(10, "best and worst changed answers, of each kind at most", at_least=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Settings of `export`."""
+
+    run: str | None = option(None, "run directory; also the first positional argument", positional="RUN")
+    checkpoint: str | None = option(
+        None, "best, last, or the step of one that is kept (unset: the best where the run names one, else the last)"
+    )
+    output_dir: str | None = option(None, "folder for the model; it must be new or empty")
+    dtype: str = option(
+        "bfloat16", "of the weights: bfloat16 is half as large and what servers compute in", choices=DTYPES
+    )
+    adapter: bool = option(False, "write the LoRA adapter alone instead of merging it into its base model")
+    push_to_hub: str | None = option(
+        None, "also upload the folder to this model repository, ORG/NAME; a new one is private (unset: nowhere)"
+    )
+    local_files_only: bool = option(False, "never ask the model hub for the base model of an adapter")
+    dry_run: bool = option(False, "write and verify the model aside, list its files, and keep and upload nothing")
+
+
 SUBCOMMANDS: dict[str, type] = {
     "train": Train,
     "generate": Generate,
     "eval": Eval,
     "check": Check,
     "report": Report,
+    "export": Export,
 }

@@ -1,0 +1,68 @@
+"""A trained student as a folder for any tool: weights of one dtype, tokenizer, chat template, what ends an answer."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.errors import UsageError
+from trainer.models.configuration import base_of, is_adapter
+from trainer.models.loading import load_student
+from trainer.models.student import end_as_turns_do
+from trainer.settings.options import Student
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MARK_OF_ADAPTERS = "lora_"  # in the names of their weights
+
+
+def require_base(checkpoint: Path) -> None:
+    """Raise UsageError where a checkpoint is LoRA adapters of a folder that isn't here."""
+    base = base_of(str(checkpoint))
+    is_place = base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).parent.is_dir()
+    if is_adapter(str(checkpoint)) and is_place and not (Path(base) / "config.json").is_file():
+        raise UsageError(
+            f"the LoRA adapters in {checkpoint} belong to the model {base!r}, and there is none. Call from the folder "
+            "that `train` ran in, or write where the model is as base_model_name_or_path into adapter_config.json."
+        )
+
+
+def load_merged(settings: Student) -> PreTrainedModel:
+    """The student in float32; what LoRA adapters add is in its weights.
+
+    Raises:
+        UsageError: see `load_student`.
+    """
+    name = settings.model_name_or_path
+    base = load_student(dataclasses.replace(settings, model_name_or_path=base_of(name)))
+    return PeftModel.from_pretrained(base, name).merge_and_unload() if is_adapter(name) else base  # pyright: ignore
+
+
+@torch.no_grad()
+def round_weights(model: PreTrainedModel, dtype: torch.dtype, *, adapters_alone: bool = False) -> None:
+    """Give the weights the dtype; what is computed at loading, such as rotary frequencies, stays in float32."""
+    for name, weight in model.named_parameters():
+        if MARK_OF_ADAPTERS in name or not adapters_alone:
+            weight.data = weight.data.to(dtype)
+
+
+def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Everything that a tool needs to answer with the model, its turns ended as the chat template ends them."""
+    end_as_turns_do(model, tokenizer)
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    GenerationConfig.from_pretrained(folder).validate(strict=True)
+
+
+def write_adapter(checkpoint: Path, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+    """The LoRA adapters of a checkpoint and the tokenizer; the base model's weights stay where they are."""
+    weights = load_file(checkpoint / ADAPTER_WEIGHTS)
+    rounded = {name: weight.to(dtype) for name, weight in weights.items()}
+    save_file(rounded, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    shutil.copyfile(checkpoint / ADAPTER_CONFIG, folder / ADAPTER_CONFIG)
+    tokenizer.save_pretrained(folder)
