@@ -19,6 +19,7 @@ usage: python -m trainer SUBCOMMAND [flags]
   check     is the teacher reachable and fit? is there anything to learn?
   report    one self-contained HTML file from run directories
   export    a checkpoint as a model folder that any tool loads, with a model card
+  compare   two models, or servers, answer the same rows or a prompt
 
 `python -m trainer SUBCOMMAND --help` lists its flags."""
 
@@ -29,6 +30,7 @@ ENTRY_POINTS = {
     "check": "trainer.commands.check",
     "report": "trainer.commands.report",
     "export": "trainer.commands.export",
+    "compare": "trainer.commands.compare",
 }
 
 

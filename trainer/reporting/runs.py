@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from trainer.data.dataset import Reading, load_eval_rows
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
-from trainer.run.records import Record, read_json, read_lines, whole_lines
+from trainer.run.records import Record, read_json, read_lines, read_yaml, whole_lines
 
 MOMENTS = ("before", "after")
 DATA_SETTINGS = {"new_skill": "eval_data_path", "prior_skills": "prior_data_path"}
@@ -144,7 +143,7 @@ def read_run(folder: Path, name: str) -> Run:
     return Run(
         path=folder,
         name=name,
-        config=_read_yaml(folder / "config.yaml"),
+        config=read_yaml(folder / "config.yaml"),
         environment=read_json(folder / "environment.json") or {},
         summary=read_json(folder / "summary.json") or {},
         metrics=read_metrics(folder / "metrics.jsonl"),
@@ -177,11 +176,3 @@ def read_scores(content: Record) -> dict[str, Scored]:
         for title, measures in values.items()
         if isinstance(measures, dict)
     }
-
-
-def _read_yaml(file: Path) -> Record:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} is damaged ({error}), expected the settings of a run.") from error
-    return content if isinstance(content, dict) else {}

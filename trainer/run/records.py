@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainer.errors import UsageError
 
 Record = dict[str, Any]
@@ -28,6 +30,19 @@ def read_json(file: Path, kind: type = dict) -> Any | None:
         expected = "a list" if kind is list else "an object"
         raise UsageError(f"{file} is damaged: expected {expected}. Move it away to go on without it.")
     return content
+
+
+def read_yaml(file: Path) -> Record:
+    """The settings in a run's YAML file, none where it holds something else.
+
+    Raises:
+        UsageError: it is no YAML.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{file} is damaged ({error}), expected the settings of a run.") from error
+    return content if isinstance(content, dict) else {}
 
 
 def whole_lines(file: Path) -> Iterator[str]:

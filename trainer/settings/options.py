@@ -55,6 +55,7 @@ def option(
 # What several subcommands ask for in the same words; each has it where its own order wants it.
 TEACHER_URL = "base URL of the served teacher"
 TEACHER_NAME = "name under which the teacher is served"
+SERVER_KEY = "bearer key of a server; better given as"
 TEACHER_KEY = "bearer key of the teacher; better given as"
 PATIENCE = option(
     120.0,
@@ -479,6 +480,38 @@ class Export:
     dry_run: bool = option(False, "write and verify the model aside, list its files, and keep and upload nothing")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compare(Texts):
+    """Settings of `compare`."""
+
+    models: tuple[str, ...] = option(
+        (),
+        "the two models, each a run directory, a folder, a hub name or a server's URL; also the first positional "
+        "arguments",
+        positional="MODEL_A MODEL_B",
+    )
+    prompt: str | None = option(None, "ask this (unset: ask the rows of --eval_data_path)")
+    eval_data_path: str | None = option(
+        None, "rows to ask (unset: those that the first run directory among the models was scored on)"
+    )
+    max_eval_samples: int | None = option(
+        None, "ask at most this many rows, drawn at random, always the same (unset: all)", at_least=1
+    )
+    max_shown: int = option(10, "answers that differ, shown at most", at_least=0)
+    checkpoint: str | None = option(None, "of run directories: best, last or a step (unset: the best, else the last)")
+    served_model: str | None = option(None, "name under which a URL serves its model (unset: the only one there)")
+    vllm_server_api_key: str | None = option(None, f"{SERVER_KEY} SDFT_VLLM_SERVER_API_KEY", secret=True)
+    vllm_server_max_concurrency: int = option(16, "requests in flight at a server", at_least=1)
+    teacher_patience: float = PATIENCE
+    local_files_only: bool = option(False, "never ask the model hub")
+    scorer: str | None = SCORER
+    skip_bad_rows: bool = SKIP_BAD_ROWS
+    columns: str | None = COLUMNS
+    turns: str = TURNS
+    tools: str | None = TOOLS
+    per_device_eval_batch_size: int = EVAL_BATCH_SIZE
+
+
 SUBCOMMANDS: dict[str, type] = {
     "train": Train,
     "generate": Generate,
@@ -486,4 +519,5 @@ SUBCOMMANDS: dict[str, type] = {
     "check": Check,
     "report": Report,
     "export": Export,
+    "compare": Compare,
 }
