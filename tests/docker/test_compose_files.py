@@ -10,6 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GPU = ("docker-compose.yml",)
 CPU = ("docker-compose.yml", "docker/compose.cpu.yml")
+ALONE = "docker/compose.alone.yml"
 FILES = pytest.mark.parametrize("files", [GPU, CPU], ids=["gpu", "cpu"])
 
 
@@ -113,7 +114,8 @@ def test_the_trainer_runs_as_the_given_user_and_has_time_to_save(rendered):
     assert trainer["user"] == "1234:5678"
     assert trainer["stop_grace_period"] == "10m0s"
     assert trainer["command"] == ["train"]
-    assert {volume["target"] for volume in trainer["volumes"]} == {"/app/data", "/app/outputs", "/cache"}
+    targets = {volume["target"] for volume in trainer["volumes"]}
+    assert targets == {"/app/data", "/app/outputs", "/cache", "/cache/huggingface"}
 
 
 def test_a_flag_in_the_env_file_reaches_the_trainer(rendered, tmp_path):
@@ -135,7 +137,7 @@ def test_every_variable_of_the_compose_files_is_explained_in_the_example_and_the
     example = (ROOT / ".env.example").read_text()
     explained = set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE))
     flags = {name for name in explained if name.startswith("SDFT_")}
-    assert explained - flags == used - {"GIT_COMMIT"}
+    assert explained - flags == used - {"GIT_COMMIT"} | {"COMPOSE_FILE"}
 
 
 @FILES
@@ -143,6 +145,85 @@ def test_the_example_with_every_line_taken_over_is_a_valid_configuration(rendere
     example = (ROOT / ".env.example").read_text()
     services = rendered(files, *re.findall(r"^#([A-Z_]+=.*)$", example, re.MULTILINE))["services"]
     assert services["teacher"]["environment"]["HF_HUB_OFFLINE"] == "1"
+
+
+def places(service: dict[str, Any]) -> dict[str, str]:
+    """What of this machine a service sees, by where it sees it."""
+    return {mount["target"]: mount.get("source", "") for mount in service["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"), [("", "~/.cache/huggingface"), ("HF_HOME=/data/hf", "/data/hf"), ("HF_HOME=~/hf", "~/hf")]
+)
+def test_all_share_the_models_that_are_on_this_machine_and_none_makes_the_folder_as_root(rendered, line, folder):
+    services = rendered(GPU, line, "COMPOSE_PROFILES=chat")["services"]
+    for name, target in (("teacher", "/root/.cache"), ("student", "/root/.cache"), ("trainer", "/cache")):
+        assert places(services[name])[f"{target}/huggingface"] == str(Path(folder).expanduser()), name
+        (mount,) = [m for m in services[name]["volumes"] if m["target"] == f"{target}/huggingface"]
+        assert not mount.get("bind", {}).get("create_host_path"), name
+    assert services["trainer"]["environment"]["HF_HOME"] == "/cache/huggingface"
+
+
+def test_the_teacher_can_have_a_folder_of_its_own(rendered):
+    services = rendered(GPU, "TEACHER_CACHE=/data/models")["services"]
+    assert places(services["teacher"])["/root/.cache/huggingface"] == "/data/models"
+    assert places(services["trainer"])["/cache/huggingface"] == str(Path("~/.cache/huggingface").expanduser())
+
+
+def test_what_the_teacher_downloads_the_trainers_group_can_change(rendered):
+    teacher = rendered(GPU, "TRAINER_GID=5678")["services"]["teacher"]
+    assert teacher["user"] == "0:5678" and "umask 002" in teacher["entrypoint"][2]
+
+
+def test_the_stack_without_a_gpu_needs_no_folder_of_models(rendered):
+    services = rendered(CPU, "COMPOSE_PROFILES=chat")["services"]
+    assert not [t for s in services.values() for t in places(s) if t.endswith("huggingface")]
+    assert not any(map(reserves_gpu, services.values()))
+
+
+@pytest.mark.parametrize("files", [(*GPU, ALONE), (*CPU, ALONE)], ids=["gpu", "cpu"])
+def test_alone_the_trainer_waits_for_nobody_and_knows_no_teacher(rendered, files):
+    services = rendered(files)["services"]
+    assert services.keys() == {"trainer"}
+    assert "depends_on" not in services["trainer"]
+    assert services["trainer"]["environment"]["SDFT_VLLM_SERVER_BASE_URL"] == ""
+    chat = rendered(files, "COMPOSE_PROFILES=chat")["services"]["chat"]
+    assert "teacher" not in chat["depends_on"] and "teacher" not in chat["environment"]["OPENAI_API_BASE_URLS"]
+
+
+@FILES
+def test_the_student_is_served_on_loopback_when_asked_for_and_alone(rendered, files):
+    services = rendered(files, "COMPOSE_PROFILES=serve", "STUDENT_PORT=9001", "STUDENT_MODEL=outputs/a")["services"]
+    assert services.keys() == {"teacher", "trainer", "student"}
+    student = services["student"]
+    assert "depends_on" not in student  # `up student` starts nothing else
+    assert [(p["host_ip"], p["published"], p["target"]) for p in student["ports"]] == [("127.0.0.1", "9001", 8000)]
+    assert student["command"][0] == "outputs/a" and student["working_dir"] == "/app"
+    assert student["command"][student["command"].index("--served-model-name") + 1] == "student"
+    assert student["image"] == services["teacher"]["image"] and "/health" in student["healthcheck"]["test"][-1]
+    assert [m["read_only"] for m in student["volumes"] if m["target"].startswith("/app")] == [True, True]
+    for name in ("security_opt", "cap_drop", "logging", "restart", "init"):
+        assert student[name] == services["teacher"][name], name
+
+
+@FILES
+def test_the_chat_shows_the_student_before_and_after_and_the_teacher_on_loopback(rendered, files):
+    services = rendered(files, "COMPOSE_PROFILES=chat", "VLLM_API_KEY=key_secret")["services"]
+    chat = services["chat"]
+    urls = chat["environment"]["OPENAI_API_BASE_URLS"].split(";")
+    assert urls == [f"http://{name}:8000/v1" for name in ("student-before", "student", "teacher")]
+    assert chat["environment"]["OPENAI_API_KEYS"].split(";") == ["key_secret"] * 3
+    names = chat["environment"]["DEFAULT_MODELS"].split(",")
+    for name, served in zip(("student-before", "student"), names, strict=False):
+        command = services[name]["command"]
+        assert command[command.index("--served-model-name") + 1] == served
+    assert {name: wait["condition"] for name, wait in chat["depends_on"].items()} == dict.fromkeys(
+        ("teacher", "student", "student-before"), "service_healthy"
+    )
+    assert [(p["host_ip"], p["published"]) for p in chat["ports"]] == [("127.0.0.1", "3000")]
+    assert chat["environment"]["WEBUI_AUTH"] == "false"
+    assert re.fullmatch(r".+:v[\d.]+", chat["image"])  # a release, not whatever is newest
+    assert rendered(files, "COMPOSE_PROFILES=chat", "CHAT_IMAGE=a/b:c")["services"]["chat"]["image"] == "a/b:c"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "teacher").glob("*.yaml")), ids=lambda path: path.stem)
