@@ -92,7 +92,11 @@ def test_two_servers_are_compared_without_torch(rows):
         (["{student}"], 2, "found 1 models, expected two"),
         (["{student}", "{student}"], 2, "nothing to ask. Pass --eval_data_path FILE, or --prompt TEXT"),
         (["{student}", "{student}", "--prompt", "x", "--eval_data_path", "{rows}"], 2, "give one of them"),
-        (["{student}", "/none/there", "--prompt", "x"], 2, "no student at '/none/there': the folder does not exist. Pass FOLDER|HUB_NAME"),
+        (
+            ["{student}", "/none/there", "--prompt", "x"],
+            2,
+            "no student at '/none/there': the folder does not exist. Pass FOLDER|HUB_NAME",
+        ),
         (["{student}", "{run}", "--checkpoint", "9"], 2, "no checkpoint of step 9"),
         (["{student}", "127.0.0.1:9", "--prompt", "x", "--teacher_patience", "0"], 3, "127.0.0.1:9"),
     ],
