@@ -19,7 +19,7 @@ from trainer.evaluation.scores import Answer
 from trainer.evaluation.served import served_answers
 from trainer.run.records import read_yaml
 from trainer.settings.options import Compare, Eval
-from trainer.settings.resolve import Resolved
+from trainer.settings.resolve import COMMAND_LINE, Resolved
 from trainer.settings.server_url import ServerUrl, read_urls, without_secrets
 from trainer.teachers.served.batch import run_until_stopped
 from trainer.teachers.served.client import TeacherClient
@@ -60,7 +60,7 @@ def run(resolved: Resolved) -> int:
             "each a run directory, a folder, a hub name or a server's URL."
         )
     scorer = load_scorer(settings.scorer)
-    rows = _rows(settings)
+    rows = _rows(settings, typed_in=resolved.origins["eval_data_path"] == COMMAND_LINE)
     models = [_model(name, settings) for name in settings.models]
     encoders = [_encoder(model, settings) for model in models]
     rows = _readable(rows, encoders, settings)
@@ -75,10 +75,10 @@ def run(resolved: Resolved) -> int:
     return 0
 
 
-def _rows(settings: Compare) -> list[Row]:
-    """The prompt that was typed in, or rows of a file."""
+def _rows(settings: Compare, *, typed_in: bool) -> list[Row]:
+    """The prompt that was typed in, or rows of a file; a file that is set for `train` too gives way to a prompt."""
     if settings.prompt is not None:
-        if settings.eval_data_path is not None:
+        if typed_in:
             raise UsageError("found --prompt and --eval_data_path; give one of them.")
         return [Row("prompt", [{"role": "user", "content": settings.prompt}])]
     path = settings.eval_data_path or _scored_by_a_run(settings)

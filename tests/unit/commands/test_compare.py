@@ -70,6 +70,13 @@ def test_a_prompt_is_answered_by_a_model_and_a_server_whose_only_model_is_found(
     assert "\x1b" not in said and "101" in said  # an answer can't steer the terminal
 
 
+def test_a_prompt_goes_before_a_file_that_the_environment_sets_for_all_subcommands(rows, capsys, monkeypatch):
+    monkeypatch.setenv("SDFT_EVAL_DATA_PATH", str(rows))
+    with FakeTeacher(lambda body: "x", served=["a"]) as server:
+        code, said = compare(capsys, server.url, server.url, "--prompt", "What?")
+        assert code == 0 and len(server.chats) == 2 and "1 row, 1 answered alike" in said
+
+
 def test_an_address_without_http_is_a_server_and_one_with_several_models_wants_a_name(student_path, rows, capsys):
     with FakeTeacher(lambda body: "x", served=["a", "b"]) as server:
         address = server.url.removeprefix("http://")
