@@ -148,7 +148,7 @@ def _encoder(model: Compared, settings: Compare) -> Any:
     own = _settings_of(model.folder, settings)
     try:
         window = context_window(own)
-        return encoder_for(own, load_tokenizer(own), window, own.teacher_prompt_template)
+        return encoder_for(own, load_tokenizer(own), window)
     except UsageError as error:  # the flag is that of other subcommands
         raise UsageError(str(error).replace("Pass --model_name_or_path", "Pass")) from error
 

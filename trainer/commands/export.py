@@ -171,7 +171,7 @@ def _settings_of(settings: Export, found: Run, model: Path) -> Train:
 
 def _encoder(settings: Train) -> PromptEncoder:
     window = context_window(settings)
-    return encoder_for(settings, load_tokenizer(settings), window, settings.teacher_prompt_template)
+    return encoder_for(settings, load_tokenizer(settings), window)
 
 
 def _prompts(found: Run, encoder: PromptEncoder) -> tuple[list[list[int]], str]:

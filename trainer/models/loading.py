@@ -172,7 +172,8 @@ def _declared(settings: Student, file: str) -> dict[str, Any]:
         found = {key: part[key] for part in parts for key in SPECIAL if part.get(key) is not None}
     except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"can't read {file} of {name!r}: {first_line(error)} Mend the file, or remove it.") from error
-    return {key: ids for key, value in found.items() if (ids := _token_ids(value, f"{key} in {file} of {name!r}"))}
+    ids = {key: _token_ids(value, f"{key} in {file} of {name!r}") for key, value in found.items()}
+    return {key: value for key, value in ids.items() if value is not None}
 
 
 def _token_ids(value: Any, what: str) -> int | list[int] | None:

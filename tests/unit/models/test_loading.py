@@ -211,9 +211,9 @@ def test_of_the_models_own_generation_settings_only_its_special_tokens_are_in_fo
 
 def test_where_generation_config_is_missing_config_json_declares_the_special_tokens(folder):
     (folder / "generation_config.json").unlink()
-    change(folder, eos_token_id=4, pad_token_id=1)
+    change(folder, eos_token_id=4, pad_token_id=0)
     config = load_student(settings_of(folder)).generation_config
-    assert (config.eos_token_id, config.pad_token_id) == (4, 1)
+    assert (config.eos_token_id, config.pad_token_id) == (4, 0)
 
 
 @pytest.mark.parametrize(
