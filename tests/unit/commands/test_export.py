@@ -1,6 +1,7 @@
 """Export: the folder holds the checkpoint's weights, answers as it does, and its card says what the run's files say."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -81,7 +82,14 @@ def test_a_full_checkpoint_in_float32_has_the_very_weights_and_the_answers_in_pl
     GenerationConfig.from_pretrained(tmp_path / "model").validate(strict=True)
 
 
-def test_the_folder_has_what_tools_read_and_nothing_of_training_and_everyone_can_read_it(full, tmp_path):
+@pytest.fixture
+def usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_the_folder_has_what_tools_read_and_nothing_of_training_and_everyone_can_read_it(full, tmp_path, usual_umask):
     assert exported(full, tmp_path / "deep" / "model") == 0
     files = {path.name: path for path in (tmp_path / "deep" / "model").iterdir()}
     assert files.keys() == {
