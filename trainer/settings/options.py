@@ -104,6 +104,8 @@ CONTEXT = option(
 )
 EVAL_BATCH_SIZE = option(32, "answers decoded together", at_least=1)
 TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
+GENERAL_PROMPTS = "data/general_prompts/general_prompts.json"
+REPLAY_SHARE = 0.1
 DTYPES = ("bfloat16", "float32")
 
 
@@ -207,8 +209,12 @@ class Train(ServedTeacher, Student):
     )
     rollouts: str = option(
         "student",
-        "who samples the completions: the student on its own, or shown the demonstration (offline variant)",
-        choices=("student", "teacher"),
+        "who samples the completions: the student on its own; teacher: the student shown the demonstration (offline "
+        "variant); mixed: both, see --teacher_rollouts",
+        choices=("student", "teacher", "mixed"),
+    )
+    teacher_rollouts: str = option(
+        "1:0", "with --rollouts mixed: share of a step's prompts that the shown student answers; 1:0 falls over the run"
     )
     alpha: float = option(
         0.0,
@@ -259,6 +265,18 @@ class Train(ServedTeacher, Student):
     demonstrations_shown: int = DEMONSTRATIONS_SHOWN
     demonstrations_of: str = DEMONSTRATIONS_OF
     context: str | None = CONTEXT
+
+    replay_data_path: str | None = option(
+        None,
+        "prompts on which the student is held to what it was before the run; of a finished run's directory its own "
+        "(unset: none, or with --replay_share the general prompts that are shipped)",
+    )
+    replay_share: float | None = option(
+        None,
+        "share of a step's prompts that are replayed (unset: 0.1 where a path is given)",
+        at_least=0,
+        at_most=0.9,
+    )
 
     teacher_top_k: int = option(
         20, "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)", at_least=1

@@ -16,6 +16,7 @@ from trainer.errors import UsageError
 from trainer.settings.options import Train
 from trainer.settings.resolve import Resolved, as_text, unknown_key
 from trainer.training.microbatches import MicrobatchLimit
+from trainer.training.order import TeacherShare
 from trainer.training.rollout import wants_vllm
 
 # Computing layers again in the backward pass; older releases of transformers know the second name alone.
@@ -240,11 +241,12 @@ def check_distillation(settings: Train, values: dict[str, Any]) -> None:
             f"--max_completion_length {settings.max_completion_length} leaves no token in the loss: the first "
             f"{settings.num_loss_tokens_to_skip} have none. Raise it, or lower --num_loss_tokens_to_skip."
         )
-    if settings.objective == "served" and settings.rollouts == "teacher":
+    if settings.objective == "served" and settings.rollouts != "student":
         raise UsageError(
-            "--objective served scores the student's own rollouts, and --rollouts is teacher. Leave it out, or learn "
-            "the texts that the served teacher writes: --objective seqkd."
+            f"--objective served scores the student's own rollouts, and --rollouts is {settings.rollouts}. Leave it "
+            "out, or learn the texts that the served teacher writes: --objective seqkd."
         )
+    TeacherShare.parse(settings.teacher_rollouts)
     if "lomo" in str(values.get("optim")):
         raise UsageError(f"--optim {values['optim']} updates within the backward pass; take another for sdft.")
     if values.get("vllm_mode") == "server" and "vllm_server_port" not in values:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
@@ -35,6 +35,7 @@ from trainer.training.callbacks import EventFiles, StepRecorder
 from trainer.training.inputs import Inputs, require_a_step
 from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import fitting_limit
+from trainer.training.order import TeacherShare
 from trainer.training.rollout import choose_engine
 from trainer.training.self_distillation import SelfDistillationTrainer
 from trainer.training.served_distillation import ServedDistillationTrainer
@@ -148,10 +149,23 @@ class Assembly:
         """The trainer of `sdft`."""
         dataset = self.inputs.encoded.prompts()
         contexts = self._contexts(line)
-        if self.settings.rollouts == "teacher" and isinstance(contexts, DemonstratedPrompts):
+        if self.settings.rollouts != "student" and isinstance(contexts, DemonstratedPrompts):
             # It can't answer a prompt that it was not shown.
             dataset = dataset.select([n for n in range(len(dataset)) if contexts.ids(n) is not None])
-        return self._make(SelfDistillationTrainer, student, dataset, contexts=contexts, **self._distilling(student))
+        is_mixed = self.settings.rollouts == "mixed"
+        return self._make(
+            SelfDistillationTrainer,
+            student,
+            self._with_replay(dataset),
+            contexts=contexts,
+            teacher_share=TeacherShare.parse(self.settings.teacher_rollouts) if is_mixed else None,
+            **self._distilling(student),
+        )
+
+    def _with_replay(self, dataset: Dataset) -> Dataset:
+        """The rows to learn, and behind them the prompts to replay."""
+        replay = self.inputs.replay
+        return dataset if replay is None else concatenate_datasets([dataset, replay.prompts])
 
     def _contexts(self, line: Line | None) -> DemonstratedPrompts | ShownPrompts:
         """What the teacher of `sdft` reads."""
@@ -180,7 +194,7 @@ class Assembly:
         return self._make(
             ServedDistillationTrainer,
             student,
-            self.inputs.encoded.prompts(),
+            self._with_replay(self.inputs.encoded.prompts()),
             teacher=teacher,
             credit=settings.byte_credit,
             clip=settings.advantage_clip,
@@ -220,6 +234,7 @@ class Assembly:
             "run_directory": self.directory,
             "limit": self.inputs.limit or fitting_limit(student, device, checkpointing),
             "normalization": self.settings.loss_normalization,
+            "replay": self.inputs.replay,
             "engine": choose_engine(self.settings.rollout_engine, student, device, self._longest_rollouts()),
         }
 
@@ -234,7 +249,8 @@ def order_of_rows(trainer: DistillationTrainer) -> list[int]:
     numbers: list[int] = trainer.train_dataset["row"]  # pyright: ignore
     sampler = trainer._get_train_sampler()
     sampler.set_epoch(0)
-    return [*(numbers[place] for place in sampler), *numbers]
+    order = [*(numbers[place] for place in sampler), *numbers]
+    return [number for number in order if trainer.replay is None or not trainer.replay.has(number)]
 
 
 def supervised_rows(encoder: PromptEncoder, demonstrated: list[tuple[Row, str]]) -> Dataset:

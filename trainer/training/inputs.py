@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
@@ -17,10 +18,11 @@ from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.models.configuration import is_adapter
 from trainer.models.student import context_window, encoder_for, load_tokenizer
-from trainer.settings.options import TOOLUSE_EVAL_DATA, Train
+from trainer.settings.options import GENERAL_PROMPTS, REPLAY_SHARE, TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
 from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
+from trainer.training.replay import Replay, read_replay, replay_digests
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Inputs:
         encoded: The training rows as the student reads them, and their teacher where that is known.
         eval_rows: "new_skill" and "prior_skills", each where a file was given.
         files: SHA-256 of the data files and of the model's, by path.
+        replay: The prompts to replay; None without any.
         limit: What the user says bounds a micro-batch of `sdft`; None: what fits the device.
     """
 
@@ -41,6 +44,7 @@ class Inputs:
     arguments: SDFTConfig | SFTConfig
     limit: MicrobatchLimit | None
     files: dict[str, str]
+    replay: Replay | None = None
 
 
 def settle(settings: Train) -> Train:
@@ -64,7 +68,25 @@ def settle(settings: Train) -> Train:
         train_data_path=own_data or default_train_data(),
         eval_data_path=eval_data,
         demonstrations=who_demonstrates(settings),
+        **what_is_replayed(settings),
     )
+
+
+def what_is_replayed(settings: Train) -> dict[str, Any]:
+    """`--replay_data_path` and `--replay_share`, each given where the other is; none where nothing is replayed."""
+    path, share = settings.replay_data_path, settings.replay_share
+    if path is None and not share:
+        return {"replay_share": None}
+    if settings.objective not in DISTILLING:
+        raise UsageError(
+            f"--objective {settings.objective} has no rollouts, and what is replayed is answered by the student. "
+            "Leave --replay_data_path and --replay_share out, or take --objective sdft or served."
+        )
+    if share == 0:
+        return {"replay_data_path": None, "replay_share": None}
+    if path is None and not Path(GENERAL_PROMPTS).is_file():
+        raise UsageError(f"--replay_share replays {GENERAL_PROMPTS}, which is not here. Pass --replay_data_path FILE.")
+    return {"replay_data_path": path or GENERAL_PROMPTS, "replay_share": share or REPLAY_SHARE}
 
 
 def who_demonstrates(settings: Train) -> str:
@@ -118,7 +140,8 @@ def read_inputs(resolved: Resolved) -> Inputs:
     arguments = training_arguments(resolved)
     require_a_step(len(train_rows), arguments)
     eval_rows, files = read_eval_rows(settings, encoder), digests_of(settings)
-    return Inputs(train_rows, encoded, eval_rows, encoder, arguments, microbatch_limit(resolved), files)
+    replay = read_replay(settings, encoder, len(train_rows))
+    return Inputs(train_rows, encoded, eval_rows, encoder, arguments, microbatch_limit(resolved), files, replay)
 
 
 def what_else_is_read(settings: Train) -> str:
@@ -134,7 +157,7 @@ def digests_of(settings: Train) -> dict[str, str]:
     found = model_digests(settings.model_name_or_path)
     for spec in filter(None, (*data, settings.tools, settings.context)):
         found |= data_digests(spec)
-    return found
+    return found | replay_digests(settings)
 
 
 def warn_of_no_floor(resolved: Resolved) -> None:

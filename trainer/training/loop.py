@@ -21,31 +21,25 @@ from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.models.utils import _ForwardRedirection
-from trl.trainer.utils import RepeatSampler, pad
+from trl.trainer.utils import pad
 
 from trainer.data.encoding import longest
 from trainer.errors import UsageError
-from trainer.losses.divergence import TokenStatistics
-from trainer.models.hidden_states import check_head, predicting_states
+from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
+from trainer.models.hidden_states import check_head, head_of, predicting_states
 from trainer.models.output_head import OutputHead
 from trainer.run.checkpoint import WholeCheckpoints
 from trainer.run.directory import RunDirectory
 from trainer.training import kept_rollouts
 from trainer.training.measures import StepMeasures
 from trainer.training.microbatches import MicrobatchLimit, group_by_length, token_weights
+from trainer.training.order import EpochSeededSampler, ReplaySampler
+from trainer.training.replay import InitialStudent, Replay
 from trainer.training.rollout import Rollout, Sampler
 from trainer.training.samples import SampleRecorder
 from trainer.training.stopping import FiniteLoss, StoppableSteps
 
 T = TypeVar("T")
-
-
-class EpochSeededSampler(RepeatSampler):
-    """TRL's sampler with an order that depends on the seed and the epoch alone, so that resuming finds it again."""
-
-    def set_epoch(self, epoch: int) -> None:
-        if self.shuffle:
-            self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrainer):
@@ -59,6 +53,8 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         limit: What bounds a micro-batch.
         normalization: `sequence` or `token`, see `trainer.training.microbatches.token_weights`.
         engine: Who samples, see `trainer.training.rollout`.
+        replay: Prompts on which the initial student teaches; they stand behind the rows to learn.
+        needs_initial: Whether the initial student is kept in any case.
     """
 
     args: SDFTConfig
@@ -70,9 +66,12 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         limit: MicrobatchLimit,
         normalization: str = "sequence",
         engine: str = "generate",
+        replay: Replay | None = None,
+        needs_initial: bool = False,
         **kwargs: Any,
     ):
         self.limit = limit
+        self.replay = replay
         self.normalization = normalization
         self._rollouts: list[Rollout] | None = None
         super().__init__(*args, **kwargs)
@@ -80,7 +79,9 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         self.measures = StepMeasures(self.accelerator, self._metrics["train"])
         self.samples = SampleRecorder(run_directory, self._tokenizer, self.loss_temperature)
         self.sampler = self._make_sampler(engine)
-        check_head(self.accelerator.unwrap_model(self.model), self.args.device)
+        student = self.accelerator.unwrap_model(self.model)
+        self.initial = InitialStudent(student) if needs_initial or replay is not None else None
+        check_head(student, self.args.device)
         self.add_callback(self.measures)
 
     # ---- one optimizer step
@@ -116,12 +117,10 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
 
     def _learn(self, model: Any, rollouts: list[Rollout], weights: list[float]) -> tuple[Tensor, list[TokenStatistics]]:
         """Forward and backward of every micro-batch; the step's loss and each rollout's statistics."""
-        lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in rollouts]
-        groups = group_by_length(lengths, self.limit)
         total, found, microbatches = torch.zeros((), device=self.args.device), {}, 0
-        for group, view in self._teacher_views(rollouts, groups):
+        for group, loss_of, view in self._viewed(rollouts):
             part = [rollouts[index] for index in group]
-            loss_of_part = partial(self._microbatch_loss, part, [weights[index] for index in group], view)
+            loss_of_part = partial(loss_of, part, [weights[index] for index in group], view)
             last = len(found) + len(group) == len(rollouts)
             with nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
@@ -134,6 +133,38 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
                 self.stop_if_asked()
         self.measures.add("microbatches", microbatches)
         return total, [found[index] for index in range(len(rollouts))]
+
+    def _viewed(self, rollouts: list[Rollout]) -> Iterator[tuple[list[int], Callable[..., Any], Any]]:
+        """Groups of rollouts, by their indices, with what makes their loss and what their teacher thinks of them."""
+        by_whom = {False: (self._teacher_views, self._microbatch_loss), True: (self._unviewed, self._replay_loss)}
+        for is_replayed, (views, loss_of) in by_whom.items():
+            indices = [index for index, rollout in enumerate(rollouts) if self._is_replayed(rollout) == is_replayed]
+            some = [rollouts[index] for index in indices]
+            lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in some]
+            for group, view in views(some, group_by_length(lengths, self.limit)) if some else ():
+                yield [indices[index] for index in group], loss_of, view
+
+    # ---- what is replayed
+
+    def _is_replayed(self, rollout: Rollout) -> bool:
+        return self._is_replayed_row(rollout.row)
+
+    def _is_replayed_row(self, number: int) -> bool:
+        return self.replay is not None and self.replay.has(number)
+
+    def _unviewed(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], None]]:
+        yield from ((group, None) for group in groups)
+
+    def _replay_loss(self, part: list[Rollout], weights: list[float], view: None) -> tuple[Tensor, TokenStatistics]:
+        """The forward KL from the initial student, which reads what the student does."""
+        assert self.initial is not None
+        student, prompts = self.accelerator.unwrap_model(self.model), [rollout.prompt_ids for rollout in part]
+        with self.initial.model() as initial:
+            initial_NH, head = self._states(initial, part, prompts), head_of(initial)
+        student_NH = self._states(student, part, prompts)
+        tokens_N, weights_N, _ = self._tokens_of(part, weights, student_NH.device)
+        forward = Divergence(temperature=self.loss_temperature)
+        return chunked_divergence(student_NH, head_of(student), initial_NH, head, tokens_N, weights_N, forward)
 
     # ---- what each kind of teacher has of its own
 
@@ -150,6 +181,14 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
 
     # Hook, called with row and completion as soon as a completion is whole, while others are still sampled.
     _rollout_known: Callable[[int, list[int]], object] | None = None
+
+    @property
+    def _tell_of_rollout(self) -> Callable[[int, list[int]], object] | None:
+        """The hook, which is not told of what is replayed."""
+        known, replay = self._rollout_known, self.replay
+        if known is None or replay is None:
+            return known
+        return lambda row, completion: None if replay.has(row) else known(row, completion)
 
     @abstractmethod
     def _teacher_views(self, rollouts: list[Rollout], groups: list[list[int]]) -> Iterator[tuple[list[int], Any]]:
@@ -173,13 +212,19 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
     def _get_train_sampler(self, dataset: Any = None) -> EpochSeededSampler:
         theirs = vars(super()._get_train_sampler(dataset))
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
-        return EpochSeededSampler(**{name: theirs[name] for name in names})
+        known = {name: theirs[name] for name in names}
+        if self.replay is None:
+            return EpochSeededSampler(**known)
+        at_once = self.args.per_device_train_batch_size // self.num_generations
+        trained = known["data_source"].num_rows - len(self.replay.prompts)
+        return ReplaySampler(**known, trained=trained, share=self.replay.share, at_once=at_once)
 
     def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> list[Rollout]:
         """The step's rollouts: new ones, or with `num_iterations` > 1 those of the step before."""
         if self._rollouts is None or self.state.global_step % self.num_iterations == 0:
-            self._begin_step([row["row"] for row in generation_batch])
-            self._rollouts = self.sampler.sample(generation_batch, self._rollout_known)
+            numbers = [row["row"] for row in generation_batch]
+            self._begin_step([number for number in numbers if not self._is_replayed_row(number)])
+            self._rollouts = self.sampler.sample(generation_batch, self._tell_of_rollout)
         return self._rollouts
 
     def _with_loss(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[float]]:
@@ -256,9 +301,12 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
     def _record(self, rollouts: list[Rollout], statistics: list[TokenStatistics]) -> None:
         """Metrics over the tokens in the loss, the log-probabilities that later iterations need, a sample."""
         has_ratios = any(rollout.logps for rollout in self._rollouts or [])
-        self.measures.add_tokens(
-            TokenStatistics.join(statistics), self.args.distillation_is_clip if has_ratios else None
-        )
+        pairs = [*zip(rollouts, statistics, strict=True)]
+        taught = [seen for rollout, seen in pairs if not self._is_replayed(rollout)]
+        taught = taught or statistics[0].split([0, len(statistics[0].loss_N)])[:1]  # of no tokens
+        self.measures.add_tokens(TokenStatistics.join(taught), self.args.distillation_is_clip if has_ratios else None)
+        if self.replay is not None:
+            self.measures.add_replayed([seen.loss_N for rollout, seen in pairs if self._is_replayed(rollout)])
         self.measures.add_costs()
         if self.num_iterations > 1 and not self.generate_from_teacher:
             self._keep_logps(rollouts, statistics)

@@ -8,7 +8,7 @@ Shapes: N tokens in the loss.
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -84,6 +84,12 @@ class StepMeasures(TrainerCallback):
             values["importance/ratio"] = statistics.ratio_N
             values["importance/clipped"] = (statistics.ratio_N >= largest_ratio).float()
         for name, mean in self._means(values).items():
+            self.add(name, mean)
+
+    def add_replayed(self, losses: Sequence[Tensor]) -> None:
+        """How far the student is from what it was, in nats a token of what is replayed, of all processes."""
+        loss_N = torch.cat([*losses, torch.zeros(0, device=self.device)])
+        for name, mean in self._means({"replay/kl": loss_N}).items():
             self.add(name, mean)
 
     def _means(self, values: dict[str, Tensor]) -> dict[str, float]:

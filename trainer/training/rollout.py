@@ -120,7 +120,8 @@ class Sampler:
         trainer: TRL's SDFT trainer, which has the model, the sampling settings and, where wanted, vLLM.
         engine: `generate`, `continuous` or `vllm`.
         longest: Tokens of the longest prompt that is answered.
-        asked: What of a row is answered; its prompt unless told otherwise.
+        asked: What of each row is answered; its prompt unless told otherwise. Then log-probabilities that a rollout
+            was sampled with are not kept: they are from another law on purpose, with nothing to correct for.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Sampler:
         trainer: Any,
         engine: str,
         longest: int,
-        asked: Callable[[dict[str, Any]], list[int]] = lambda row: row["prompt"],
+        asked: Callable[[list[dict[str, Any]]], list[list[int]]] | None = None,
     ):
         self.trainer = trainer
         self.engine = engine
@@ -151,15 +152,15 @@ class Sampler:
             rows: Each with `row` (its number) and `prompt`.
             tell: Called with the row's number and the completion as soon as one is whole, others still being sampled.
         """
-        numbers, asked = [row["row"] for row in rows], [self.asked(row) for row in rows]
+        numbers, prompts = [row["row"] for row in rows], [row["prompt"] for row in rows]
+        asked = self.asked(rows) if self.asked else prompts
         logps: list[list[float] | None] = [None] * len(rows)
         if self.engine != "vllm":
             completions = self._ask_model(asked, numbers, tell)
         else:
             completions, seen = self._ask_vllm(asked)
-            if not self.trainer.generate_from_teacher:  # else from another law on purpose: nothing to correct for
+            if self.asked is None:
                 logps = [*seen]
-        prompts = [row["prompt"] for row in rows]
         return [Rollout(*rollout) for rollout in zip(numbers, prompts, completions, logps, strict=True)]
 
     def _student(self) -> nn.Module:

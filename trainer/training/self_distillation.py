@@ -5,6 +5,7 @@ Shapes: N tokens in the loss, H hidden.
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from accelerate.utils import is_peft_model
 from torch import Tensor
 from trl.experimental.sdft import SDFTConfig
 
+from trainer.data.encoding import longest
 from trainer.data.prompts import DemonstratedPrompts, ShownPrompts
 from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
 from trainer.models.hidden_states import head_of
 from trainer.teachers.ema import EmaTeacher
 from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import group_by_length
+from trainer.training.order import TeacherShare
 from trainer.training.rollout import Rollout, Sampler, evaluating
 
 
@@ -27,11 +30,20 @@ class SelfDistillationTrainer(DistillationTrainer):
 
     Args:
         contexts: What the teacher reads. The rollouts of a row that has no demonstration teach nothing.
+        teacher_share: Of a step's prompts, how many the shown student answers; None: none, or all where TRL's arguments
+            say so.
     """
 
-    def __init__(self, *args: Any, contexts: DemonstratedPrompts | ShownPrompts, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        contexts: DemonstratedPrompts | ShownPrompts,
+        teacher_share: TeacherShare | None = None,
+        **kwargs: Any,
+    ):
         self.ema: EmaTeacher | None = None
         self.contexts = contexts
+        self.teacher_share = teacher_share
         super().__init__(*args, **kwargs)
         self.divergence = divergence_of(self.args)
 
@@ -48,10 +60,30 @@ class SelfDistillationTrainer(DistillationTrainer):
             self.teacher_model = copy.deepcopy(student).requires_grad_(False).eval()
 
     def _make_sampler(self, engine: str) -> Sampler:
-        if not self.generate_from_teacher:
+        if self.generate_from_teacher:
+            self.teacher_share = TeacherShare(1, 1)
+        if self.teacher_share is None:
             return super()._make_sampler(engine)
-        contexts = {row: self.contexts.ids(row) or [] for row in self.train_dataset["row"]}  # pyright: ignore
-        return Sampler(self, engine, max(map(len, contexts.values())), lambda row: contexts[row["row"]])
+        numbers: list[int] = self.train_dataset["row"]  # pyright: ignore
+        contexts = {row: self.contexts.ids(row) or [] for row in numbers if not self._is_replayed_row(row)}
+        most = max(max(map(len, contexts.values())), longest(self.train_dataset, "prompt"))  # pyright: ignore
+        return Sampler(self, engine, most, partial(self._asked, contexts))
+
+    def _asked(self, contexts: dict[int, list[int]], rows: list[dict[str, Any]]) -> list[list[int]]:
+        """What is answered of each row: its prompt, or for the teacher's share what the teacher reads."""
+        assert self.teacher_share is not None
+        places = [place for place, row in enumerate(rows) if row["row"] in contexts]
+        state = self.state
+        chosen = self.teacher_share.chosen(
+            [rows[place]["row"] for place in places],
+            step=state.global_step,
+            steps=state.max_steps,
+            epoch=int(state.epoch or 0),
+        )
+        if not self.generate_from_teacher:
+            self.measures.add("rollouts/by_teacher", len(chosen) / max(1, len(places)))
+        by_teacher = {places[index] for index in chosen}
+        return [contexts[row["row"]] if place in by_teacher else row["prompt"] for place, row in enumerate(rows)]
 
     def _begin_step(self, rows: list[int]) -> None:
         for row in rows:
@@ -60,12 +92,12 @@ class SelfDistillationTrainer(DistillationTrainer):
     def _with_loss(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[float]]:
         """As for every teacher, but without rows that have no demonstration; one of weight 0 if none has."""
         chosen, weights = super()._with_loss(rollouts)
-        requests = [self.contexts.request(rollout.row) for rollout in chosen]
-        self._wait_for_all(requests)
+        requests = {r.row: self.contexts.request(r.row) for r in chosen if not self._is_replayed(r)}
+        self._wait_for_all([*requests.values()])
         taught = [
-            pair
-            for pair, request in zip(zip(chosen, weights, strict=True), requests, strict=True)
-            if request.result() is not None
+            (rollout, weight)
+            for rollout, weight in zip(chosen, weights, strict=True)
+            if self._is_replayed(rollout) or requests[rollout.row].result() is not None
         ]
         taught = taught or [(chosen[0], 0.0)]
         return [rollout for rollout, _ in taught], [weight for _, weight in taught]

@@ -7,16 +7,12 @@ with `overlap=False` it does not.
 Shapes: N tokens in the loss, K likeliest tokens of the teacher.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-import torch
-from accelerate.utils import is_peft_model
 from torch import Tensor
 
 from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
@@ -28,7 +24,7 @@ from trainer.teachers.served.served import ServedTeacher, View
 from trainer.teachers.tokens.alignment import NoSignal
 from trainer.teachers.tokens.token_scores import TokenScores
 from trainer.training.loop import DistillationTrainer
-from trainer.training.rollout import Rollout, evaluating
+from trainer.training.rollout import Rollout
 
 FORWARD = Divergence()  # KL(initial student‖student)
 
@@ -58,11 +54,10 @@ class ServedDistillationTrainer(DistillationTrainer):
         self.credit = credit
         self.clip = clip
         self.anchor_weight = anchor
-        self.anchor: Any = None
         self._lost: Counter[NoSignal] = Counter()  # tokens of the step without signal, of all that were asked about
         self._asked = 0
         self.overlap = overlap
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, needs_initial=bool(anchor), **kwargs)
         if overlap:
             self._rollout_known = self.teacher.request
 
@@ -72,12 +67,9 @@ class ServedDistillationTrainer(DistillationTrainer):
         return 1.0
 
     def _setup_teacher_model(self) -> None:
-        """There is none in this process; the initial student is kept where it is an anchor."""
+        """There is none in this process."""
         self._refuse_sharding()
         self.teacher_model = self.model
-        student = self.accelerator.unwrap_model(self.model)
-        if self.anchor_weight:
-            self.anchor = student if is_peft_model(student) else copy.deepcopy(student).requires_grad_(False).eval()
 
     def _begin_step(self, rows: list[int]) -> None:
         self.teacher.forget()
@@ -139,7 +131,7 @@ class ServedDistillationTrainer(DistillationTrainer):
             hidden_NH, head, targets, tokens_N, weights_N, credit=self.credit, clip=self.clip, alpha=alpha, **known
         )
         lost_N = (targets.chunks_N < 0) & ~targets.dense_N
-        if self.anchor is None or not lost_N.any():
+        if not self.anchor_weight or not lost_N.any():
             return loss, seen
         return loss + self._anchoring(part, hidden_NH, tokens_N, self.anchor_weight * weights_N, lost_N, seen), seen
 
@@ -163,10 +155,9 @@ class ServedDistillationTrainer(DistillationTrainer):
         Without it nothing would hold the student where the teacher is silent: it drifts into bytes that are no text,
         of which the teacher says nothing either.
         """
+        assert self.initial is not None
         student = self.accelerator.unwrap_model(self.model)
-        initial: Any = self.anchor
-        adapters = student.disable_adapter() if initial is student else nullcontext()
-        with torch.no_grad(), evaluating(initial), adapters:
+        with self.initial.model() as initial:
             initial_NH = self._states(initial, part, [rollout.prompt_ids for rollout in part])
             head = head_of(initial)
         loss, found = chunked_divergence(

@@ -28,6 +28,7 @@ from trainer.training.arguments import CHECKPOINTING
 from trainer.training.assemble import supervised_rows
 from trainer.training.callbacks import StopOnSignal
 from trainer.training.microbatches import MicrobatchLimit
+from trainer.training.rollout import Rollout
 from trainer.training.self_distillation import SelfDistillationTrainer
 from trainer.training.supervised import SupervisedTrainer
 
@@ -73,14 +74,24 @@ def encoder(tokenizer):
 PAIRS = MicrobatchLimit(max_sequences=2)
 
 
-def ours(path, folder, callbacks=(), peft=None, limit=PAIRS, normalization="sequence", engine="generate", **changes):
+def ours(
+    path,
+    folder,
+    callbacks=(),
+    peft=None,
+    limit=PAIRS,
+    normalization="sequence",
+    engine="generate",
+    initial=False,
+    **changes,
+):
     model, tokenizer = load(path)
     changes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | changes
     return SelfDistillationTrainer(
         model=model, args=config(folder, **changes),
         train_dataset=encode(ONLY_ROWS, encoder(tokenizer), "rows")[1].prompts(),
         processing_class=tokenizer, run_directory=RunDirectory(folder), peft_config=peft, callbacks=list(callbacks),
-        limit=limit, normalization=normalization, engine=engine,
+        limit=limit, normalization=normalization, engine=engine, needs_initial=initial,
         contexts=DemonstratedPrompts(encoder(tokenizer), ONLY_ROWS, answered([text for _, text in ROWS])),
     )  # fmt: skip
 
@@ -126,6 +137,31 @@ def test_the_other_modes_of_trl_have_the_same_losses_too(student_path, tmp_path,
     same = {"distillation_mode": mode, "shuffle_dataset": False, "max_steps": 5, "learning_rate": 2e-5} | more
     mine, reference = ours(student_path, tmp_path, **same), theirs(student_path, tmp_path / "trl", **same)
     assert train(mine) == pytest.approx(train(reference), rel=1e-4, abs=1e-5)  # a signed sum may be near 0
+
+
+@pytest.mark.parametrize("peft", [None, LoraConfig(r=4, target_modules="all-linear")], ids=["full", "lora"])
+def test_the_loss_of_what_is_replayed_is_the_forward_kl_from_the_student_before_the_run(student_path, tmp_path, peft):
+    trainer = ours(student_path, tmp_path, peft=peft, initial=True)
+    model, rollout = trainer.model, Rollout(9, [5, 6, 7], [8, 9, 10, 11, 12])
+    ids = torch.tensor([rollout.prompt_ids + rollout.completion_ids])
+
+    def logps_NV():
+        with torch.no_grad():
+            return model.eval()(ids).logits[0, 2 + 3 : -1].log_softmax(-1)  # the first 3 tokens are not in the loss
+
+    before_NV = logps_NV()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.requires_grad and "teacher" not in name:
+                weight += 0.05 * torch.randn_like(weight)
+    after_NV = logps_NV()
+    loss, seen = trainer._replay_loss([rollout], [0.5], None)
+    expected_N = (before_NV.exp() * (before_NV - after_NV)).sum(-1)
+    torch.testing.assert_close(seen.loss_N, expected_N, atol=1e-4, rtol=1e-3)
+    assert float(loss.detach()) == pytest.approx(0.5 * float(expected_N.sum()), rel=1e-3) and expected_N.max() > 1e-3
+    loss.backward()
+    assert any(w.grad is not None and w.grad.abs().max() > 0 for w in model.parameters() if w.requires_grad)
 
 
 @pytest.mark.parametrize("teacher_kind", ["base", "live"])
