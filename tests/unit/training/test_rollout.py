@@ -228,10 +228,10 @@ class FakeVllm:
 def test_vllm_gets_the_present_weights_once_a_step_and_its_probabilities_are_kept_for_on_policy_rollouts(from_teacher):
     trainer = SimpleNamespace(
         vllm_generation=FakeVllm(), state=SimpleNamespace(global_step=3), _last_loaded_step=2, num_generations=1,
-        generate_from_teacher=from_teacher, args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=9,
-        eos_token_ids=[END],
+        args=SimpleNamespace(device=CPU, bf16=False), max_completion_length=9, eos_token_ids=[END],
     )  # fmt: skip
-    sampler = Sampler(trainer, "vllm", longest=1)
+    asked = (lambda rows: [row["prompt"] for row in rows]) if from_teacher else None
+    sampler = Sampler(trainer, "vllm", longest=1, asked=asked)
     rows = [{"row": 8, "prompt": [3]}, {"row": 9, "prompt": [5]}]
     for _ in range(2):
         rollouts = sampler.sample(rows)
