@@ -113,8 +113,8 @@ WHY = {
     ),
     "on-policy, no warm-up": Arm(SDFT | {"warmup_steps": 0}, SDFT_RATES),
     "on-policy, 30 % warm-up": Arm(SDFT | {"warmup_steps": 0.3}, SDFT_RATES),
-    "half of each step offline": Arm(SDFT, SDFT_RATES, variant="half_by_teacher"),
-    "ever fewer of a step offline": Arm(SDFT, SDFT_RATES, variant="ever_fewer_by_teacher"),
+    "half of each step offline": Arm(SDFT | {"rollouts": "mixed", "teacher_rollouts": "0.5"}, SDFT_RATES),
+    "ever fewer of a step offline": Arm(SDFT | {"rollouts": "mixed"}, SDFT_RATES),
     "on-policy, tokens after a mistake weigh a tenth": Arm(SDFT, SDFT_RATES, variant="light_after_mistakes"),
 }
 SECOND_TRAINING = "The second of two trainings begins with a schedule, an optimizer and an EMA teacher of its own."

@@ -185,7 +185,7 @@ class PromptEncoder:
         bare = len(self.render(self.shown(row, ""), row.tools))
         raise UsageError(f"row {row.id}: {self.no_room(bare)}")
 
-    def shown_by(self, showing: Showing) -> "PromptEncoder":
+    def with_showing(self, showing: Showing) -> "PromptEncoder":
         """An encoder that differs in how it shows."""
         other = copy(self)
         other.showing, other._marks_of = showing, {}

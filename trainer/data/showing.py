@@ -60,7 +60,8 @@ class Showing:
         head = [*takewhile(lambda message: message["role"] in ("system", "developer"), row.prompt)]
         place = _last_question(row.prompt, len(head))
         history, question = row.prompt[len(head) : place], row.prompt[place:]
-        examples = [message for example in row.examples for message in (*_without_head(example), as_message(example))]
+        answer = as_message if is_chat else _as_plain_message
+        examples = [message for example in row.examples for message in (*_without_head(example), answer(example))]
         shown = self._exchange(row, question, text, own)
         again = [{"role": "user", "content": self.request}] if self.request and (examples or shown) else question
         messages = [*head, *examples, *history, *shown, *again]
@@ -109,11 +110,11 @@ def shown_by(showing: Showing, row: Row, text: str | None = None) -> list[Messag
     """
     own = shown_text(row, plain_golden)
     text = own if text is None else text
-    if text is None:
+    if not text and not row.examples:
         return row.prompt
     calls = as_message(row) if row.golden_calls and row.privileged_context is None and text == own else None
     try:
-        return showing.messages(row, text, own=calls)
+        return showing.messages(row, text or "", own=calls)
     except BadRow as error:
         raise UsageError(f"row {row.id}: {error}") from error
 
@@ -140,13 +141,18 @@ def _last_question(prompt: list[Message], begin: int) -> int:
 
 
 def _without_head(row: Row) -> list[Message]:
+    """Another row's prompt without its system message: the conversation has the row's own."""
     return [message for message in row.prompt if message["role"] not in ("system", "developer")]
 
 
 def _asked_and_answered(row: Row) -> str:
     """Another row's exchange as a text."""
     asked = [message.get("content") or "" for message in _without_head(row)]
-    return "\n".join([*asked, row.golden_response or ""])
+    return "\n".join([*asked, plain_golden(row) or ""])
+
+
+def _as_plain_message(row: Row) -> Message:
+    return {"role": "assistant", "content": plain_golden(row)}
 
 
 def _as_text(messages: list[Message]) -> str:

@@ -25,8 +25,9 @@ import torch
 
 from trainer.data.dataset import Reading, drawn, load_eval_rows
 from trainer.data.groups import groups_of
+from trainer.data.privileged import require_shown
 from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.row import Message, Row
+from trainer.data.rows.row import BadRow, Message, Row
 from trainer.errors import UsageError
 from trainer.evaluation import text_verdicts
 from trainer.evaluation.judge import Judge
@@ -142,7 +143,11 @@ def require_something_to_show(pool: Sequence[Row], path: str | None) -> None:
 
 
 def _has_something_to_show(row: Row) -> bool:
-    return row.has_demonstration or row.privileged_context is not None
+    try:
+        require_shown(row)
+    except BadRow:
+        return False
+    return True
 
 
 def with_something_to_show(pool: Sequence[Row], path: str | None) -> list[int]:

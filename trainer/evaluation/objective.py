@@ -60,6 +60,8 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     if settings.vllm_server_base_url and open_objective:
         require_free_choice(resolved)
         require_teacher(settings)
+    if not open_objective:  # the way is chosen by the student's own answers: a served teacher need not be paid for its
+        settings = dataclasses.replace(settings, vllm_server_base_url=None)
     decision, record = _measured(settings, inputs)
     record["chosen"] = chosen
     if not open_objective:

@@ -1,6 +1,7 @@
 """Which way to show a demonstration or a context lifts the student most: the same rows, shown in each."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from trainer.data.encoding import readable
@@ -44,7 +45,7 @@ def ways_to_show(
 
 def shown_as(encoder: PromptEncoder, way: str) -> PromptEncoder:
     """The encoder of another way to show."""
-    return encoder.shown_by(dataclasses.replace(encoder.showing, how=way))
+    return encoder.with_showing(dataclasses.replace(encoder.showing, how=way))
 
 
 def best_way(shown: Mapping[str, Mapping[int, Answer]]) -> str:
@@ -54,10 +55,8 @@ def best_way(shown: Mapping[str, Mapping[int, Answer]]) -> str:
     """
 
     def worth(way: str) -> float:
-        answers = [*shown[way].values()]
-        known = [float(answer.right) for answer in answers if answer.right is not None]
-        known = known or [-answer.nll for answer in answers if answer.nll is not None]
-        return sum(known) / max(len(known), 1)
+        right, answers = _right(shown[way]), shown[way]
+        return sum(right.values()) / len(right) if right else -_nll(answers)
 
     return max(shown, key=worth)
 
@@ -67,11 +66,20 @@ def told_ways(shown: Mapping[str, Mapping[int, Answer]], best: str) -> list[str]
     if len(shown) < 2:
         return []
     lines, width = ["", "how it was shown"], max(map(len, shown))
-    right = {way: {n: bool(a.right) for n, a in some.items() if a.right is not None} for way, some in shown.items()}
+    right = {way: _right(some) for way, some in shown.items()}
     if not all(right.values()):
-        means = {way: sum(a.nll or 0.0 for a in some.values()) / len(some) for way, some in shown.items()}
-        lines += [f"  {way:{width}}  NLL of golden responses {mean:.2f}" for way, mean in means.items()]
+        lines += [f"  {way:{width}}  NLL of golden responses {_nll(some):.2f}" for way, some in shown.items()]
         return [*lines, f"  recommended: --show_context {best}"]
     lines += [f"  {way:{width}}  {cells(some)}" for way, some in right.items()]
     other = next(way for way in shown if way != best)
     return [*lines, f"  recommended: --show_context {best}; against {other} {lift(right[other], right[best])}"]
+
+
+def _right(answers: Mapping[int, Answer]) -> dict[int, bool]:
+    return {number: answer.right for number, answer in answers.items() if answer.right is not None}
+
+
+def _nll(answers: Mapping[int, Answer]) -> float:
+    """Mean over the golden responses that are known, in nats a token; NaN without any."""
+    known = [answer.nll for answer in answers.values() if answer.nll is not None]
+    return sum(known) / len(known) if known else math.nan

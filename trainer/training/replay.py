@@ -20,10 +20,10 @@ from trainer.data.dataset import Reading, load_rows
 from trainer.data.encoding import encode
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.digests import data_digests
+from trainer.data.rows.tool_files import load_tools
 from trainer.errors import UsageError
-from trainer.run.records import read_json
+from trainer.run.records import read_json, read_yaml
 from trainer.settings.options import Train
-from trainer.settings.resolve import read_config_file
 from trainer.training.rollout import evaluating
 
 
@@ -104,19 +104,20 @@ def sources_of(path: str, skip_bad_rows: bool) -> list[Source]:
     Raises:
         UsageError: the run is none, or its data changed since.
     """
-    runs = [Path(part.strip()) for part in path.split(",")]
-    if not all((run / "config.yaml").is_file() for run in runs):
-        return [Source(path, Reading(skip_bad_rows=skip_bad_rows))]
-    found = [source for run in runs for source in _sources_of_run(run)]
+    found: list[Source] = []
+    for part in map(str.strip, path.split(",")):
+        is_run = (Path(part) / "config.yaml").is_file()
+        found += _sources_of_run(Path(part)) if is_run else [Source(part, Reading(skip_bad_rows=skip_bad_rows))]
     return list({source.path: source for source in found}.values())
 
 
 def _sources_of_run(run: Path) -> Sequence[Source]:
-    config = read_config_file(str(run / "config.yaml"))
+    config = read_yaml(run / "config.yaml")
     data = config.get("train_data_path")
     if data is None:
         raise UsageError(f"--replay_data_path: {run}/config.yaml names no train_data_path. Name the file itself.")
-    reading = Reading(config.get("columns"), config.get("turns", "each"), skip_bad_rows=bool(config["skip_bad_rows"]))
+    tools = load_tools(config["tools"]) if config.get("tools") else ()
+    reading = Reading(config.get("columns"), config["turns"], tools, skip_bad_rows=config["skip_bad_rows"])
     known, now = (read_json(run / "environment.json") or {}).get("files", {}), data_digests(data)
     changed = [file for file, digest in now.items() if known.get(file, digest) != digest]
     if changed:

@@ -14,7 +14,6 @@ from trainer.__main__ import main
 from trainer.losses.divergence import chunked_divergence
 from trainer.models.hidden_states import head_of
 from trainer.teachers.ema import EmaTeacher
-from trainer.training.rollout import Sampler
 from trainer.training.self_distillation import SelfDistillationTrainer
 
 UNLIKELY, LIGHT = 0.05, 0.1
@@ -29,29 +28,6 @@ def bfloat16_ema() -> None:
             teacher.copy_(teacher.bfloat16().lerp_(student.bfloat16(), self.rate))
 
     EmaTeacher.update = update
-
-
-def half_by_teacher() -> None:
-    """Half of a step's prompts are answered by the teacher's view, shown the demonstration; others in each epoch."""
-    _answered_by_teacher(lambda trainer: 0.5)
-
-
-def ever_fewer_by_teacher() -> None:
-    """As above, but all of them at the first step, and evenly fewer until the student answers all at the last."""
-    _answered_by_teacher(lambda trainer: 1 - trainer.state.global_step / trainer.state.max_steps)
-
-
-def _answered_by_teacher(share: Any) -> None:
-    def make_sampler(self: Any, engine: str) -> Sampler:
-        contexts = {row: self.contexts.ids(row) for row in self.train_dataset["row"]}
-
-        def asked(row: dict[str, Any]) -> list[int]:
-            place = (0.618034 * row["row"] + 0.5 * int(self.state.epoch or 0)) % 1  # spread evenly, moved each epoch
-            return contexts[row["row"]] if place < share(self) else row["prompt"]
-
-        return Sampler(self, engine, max(map(len, contexts.values())), asked)
-
-    SelfDistillationTrainer._make_sampler = make_sampler
 
 
 def light_after_mistakes() -> None:
@@ -71,7 +47,7 @@ def light_after_mistakes() -> None:
     SelfDistillationTrainer._microbatch_loss = microbatch_loss
 
 
-VARIANTS = {f.__name__: f for f in (bfloat16_ema, half_by_teacher, ever_fewer_by_teacher, light_after_mistakes)}
+VARIANTS = {f.__name__: f for f in (bfloat16_ema, light_after_mistakes)}
 
 if __name__ == "__main__":
     VARIANTS[sys.argv.pop(1)]()

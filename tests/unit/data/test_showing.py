@@ -1,5 +1,6 @@
 """How a demonstration stands beside the prompt: by the published words, as an earlier exchange, as a system message."""
 
+import copy
 import dataclasses
 import json
 
@@ -75,8 +76,6 @@ def test_what_the_model_reads_as_turns_is_its_own_template_of_the_conversation(r
 
 
 def test_a_model_without_a_chat_template_reads_turns_as_a_text_of_examples(real_tokenizer):
-    import copy
-
     tokenizer = copy.copy(real_tokenizer("qwen3"))
     tokenizer.chat_template = None
     asked = row("Request: lamp. Answer: ", "ACT 1", examples=(row("Request: fan. Answer: ", "ACT 2"),))
@@ -148,3 +147,23 @@ def test_a_row_alone_of_its_kind_has_fewer_examples_and_is_refused_where_it_need
     require_shown(found[10])
     with pytest.raises(BadRow, match="no other row of its kind has a demonstration, and --demonstrations_of is others"):
         require_shown(dataclasses.replace(found[10], shows_own=False))
+
+
+@pytest.mark.parametrize("how", ["template", "turns", "system"])
+def test_the_calls_of_another_rows_demonstration_are_shown_too(how, real_tokenizer):
+    tokenizer = real_tokenizer("qwen3")
+    other = Row("8", [user("fan off")], None, golden_calls=[{"name": "switch", "arguments": {"device": "fan"}}])
+    asked = Row("7", [user("lamp on")], "a", examples=(other,), tools=[TOOL])
+    for chat in (True, False):
+        if not chat and how != "turns":
+            continue
+        reader = copy.copy(tokenizer)
+        reader.chat_template = tokenizer.chat_template if chat else None
+        row = dataclasses.replace(asked, tools=asked.tools if chat else None)
+        text = tokenizer.decode(encoder(reader, Showing(how)).demonstration_prompt(row, "a").ids)
+        assert '"fan"' in text.split("fan off")[1]
+
+
+def test_a_served_teacher_is_asked_plainly_where_nothing_is_to_be_shown():
+    alone = row(shows_own=False)
+    assert shown_by(Showing(), alone) == alone.prompt == shown_by(TURNS, alone)
