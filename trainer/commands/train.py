@@ -1,6 +1,8 @@
 """The `train` subcommand: read everything, score, train, score again, summarise."""
 
 import dataclasses
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +20,7 @@ from trainer.models.loading import load_student
 from trainer.run import checkpoint
 from trainer.run.directory import RunDirectory
 from trainer.run.environment import environment
+from trainer.run.processes import is_main_process, told_of_lost_process
 from trainer.settings.options import Train
 from trainer.settings.resolve import Resolved, show
 from trainer.teachers.demonstrations import Demonstrations
@@ -34,6 +37,8 @@ def run(resolved: Resolved) -> int:
         UsageError, TeacherError: see `trainer.errors`; raised before anything expensive.
         Stopped: a signal asked to stop; what is needed to go on has been saved.
     """
+    if not is_main_process():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     resolved, measured = choose_objective(resolved)
     settings = settle(resolved.settings)
     resolved = dataclasses.replace(resolved, settings=settings)
@@ -51,7 +56,7 @@ def run(resolved: Resolved) -> int:
     record_choice(directory, measured)
     needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
     teacher = require_teacher(settings) if needs_teacher else None
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, told_of_lost_process():
         Run(settings, inputs, teacher, directory, stop, scorer).complete()
     return 0
 
@@ -187,5 +192,7 @@ class Run:
 
     def print_result(self) -> None:
         """The headline of the run and where the rest is."""
+        if not is_main_process():
+            return
         print("── finished")
         print(result(self.directory.read_json("summary.json") or {}, self.directory, self.settings))

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from trainer.errors import UsageError
 from trainer.models.output_head import OutputHead
@@ -26,11 +27,15 @@ def transformer_of(model: nn.Module) -> Any:
 def head_of(model: nn.Module) -> OutputHead:
     """The output head of a causal language model, with what its configuration says of scale and cap.
 
+    Of a sharded model it is gathered, until the backward pass or `reshard`.
+
     Raises:
         UsageError: the head carries a LoRA adapter, or is none that can be applied to a part of the tokens.
     """
     transformer = transformer_of(model)
     layer = transformer.get_output_embeddings()
+    if isinstance(layer, FSDPModule):
+        layer.unshard()
     if isinstance(layer, BaseTunerLayer):
         raise _adapted_head()
     if not isinstance(layer, nn.Linear):
@@ -80,12 +85,13 @@ def check_head(model: nn.Module, device: torch.device) -> None:
     Raises:
         UsageError: they differ: the model makes its logits in a way that we don't know.
     """
-    transformer, head = transformer_of(model), head_of(model)
+    transformer = transformer_of(model)
     was_training = transformer.training
     transformer.eval()
     ids = torch.arange(2, 5, device=device).unsqueeze(0)
     theirs = transformer(input_ids=ids).logits[0].float()
-    ours = head.logits(transformer.base_model(input_ids=ids).last_hidden_state[0]).float()
+    hidden_TH = transformer.base_model(input_ids=ids).last_hidden_state[0]
+    ours = head_of(model).logits(hidden_TH).float()  # of a sharded model the pass before has freed its head
     transformer.train(was_training)
     difference = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
     if difference > TOLERANCE:

@@ -7,7 +7,6 @@ rename); the two JSONL files grow by whole lines and are cut back to the checkpo
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +17,16 @@ import yaml
 from trainer.errors import TrainerError, UsageError
 from trainer.run.atomic import flush, try_to_write, write_json, write_text
 from trainer.run.journal import open_locked
+from trainer.run.processes import is_main_process
 from trainer.run.records import read_json, read_lines
 from trainer.settings.resolve import Resolved
 from trainer.settings.server_url import is_secret_name
 
+HOW_MANY = {"fsdp", "fsdp_config"}  # a run goes on with another number of processes, and spread or not
+
 
 class RunDirectory:
-    """One run's folder. `open` it before anything expensive.
+    """One run's folder. `open` it before anything expensive. Of several processes the main one writes to it.
 
     Whoever opens an unfinished run holds it alone until the object or the process ends.
     """
@@ -45,9 +47,9 @@ class RunDirectory:
         run._hold()
         content = configuration(resolved)
         fields = dataclasses.fields(resolved.settings)
-        free = {f.name for f in fields if not f.metadata["decides"]}
+        free = {f.name for f in fields if not f.metadata["decides"]} | HOW_MANY
         run._require_same_configuration(content, {f.name: f.default for f in fields}, may_differ=free)
-        if not run.is_finished():
+        if not run.is_finished() and is_main_process():
             write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return run
 
@@ -64,7 +66,7 @@ class RunDirectory:
 
     def _hold(self) -> None:
         """Keep others out. A finished run is only looked at; of data-parallel processes the first holds for all."""
-        if self.is_finished() or os.environ.get("RANK", "0") != "0":
+        if self.is_finished() or not is_main_process():
             return
         with _needing_room(self.path / ".lock"):
             self._lock = open_locked(self.path / ".lock")
@@ -135,6 +137,8 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file of the run, whole or not at all; TrainerError if the folder does not take it."""
+        if not is_main_process():
+            return
         with _needing_room(self.path / name):
             write_json(self.path / name, content)
 
@@ -156,6 +160,8 @@ class RunDirectory:
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps after `step`: they will be done again from the checkpoint."""
+        if not is_main_process():
+            return
         for name in ("metrics.jsonl", "samples.jsonl"):
             file = self.path / name
             if file.exists():

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from trainer.run.processes import is_main_process
+
 WIDTH_OF_BAR = 30  # columns; less on a narrow terminal
 REDRAWN_PER_SECOND = 2
 
@@ -36,7 +38,7 @@ CONSOLE = Terminal(stderr=True, markup=False, highlight=False, emoji=False)
 
 def is_watched() -> bool:
     """Whether stderr is a terminal whose last lines can be redrawn."""
-    return sys.stderr.isatty() and CONSOLE.is_interactive
+    return is_main_process() and sys.stderr.isatty() and CONSOLE.is_interactive
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from trainer.run.display import is_watched, shown, with_bar
+from trainer.run.processes import is_main_process
 
 SECONDS_BETWEEN_LINES = 60.0  # at most, on what is no terminal
 
@@ -46,7 +47,7 @@ class Progress:
     def reach(self, done: int, details: str = "", earlier: int = 0) -> None:
         """So many rows are done, `earlier` ones of them before this run; `details` are shown with them."""
         self.done, self.details, self._earlier = done, details, earlier
-        if not self._is_watched and self._has_news():
+        if not self._is_watched and is_main_process() and self._has_news():
             print(self._line(), file=sys.stderr, flush=True)
 
     def _has_news(self) -> bool:

@@ -244,8 +244,8 @@ class Train(ServedTeacher, Student):
     rollout_engine: str = option(
         "auto",
         "generate: transformers' generate; continuous: its continuous batching; vllm: TRL's vLLM integration; "
-        "auto picks by device and says why",
-        choices=("auto", "generate", "continuous", "vllm"),
+        "sharded: with --fsdp, generate without a whole copy of the model; auto picks by device and says why",
+        choices=("auto", "generate", "continuous", "vllm", "sharded"),
         decides=False,
     )
     max_tokens_per_microbatch: int | None = option(

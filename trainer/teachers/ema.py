@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.distributed.checkpoint as dcp
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from trainer.errors import UsageError
+from trainer.models.sharded import SHARDS, shard_of, take
 
 # In the format of safetensors, but not by its ending: vLLM loads every *.safetensors of a folder, one over the other,
 # and would serve the teacher's weights in place of the student's.
@@ -39,9 +41,9 @@ class EmaTeacher(TrainerCallback):
         self.rate = rate
 
     @classmethod
-    def of_model(cls, student: nn.Module, rate: float) -> "EmaTeacher":
-        """A teacher that starts as a float32 copy of all of the student's weights."""
-        model = copy.deepcopy(student).float().requires_grad_(False).eval()
+    def of_model(cls, student: nn.Module, rate: float, model: nn.Module | None = None) -> "EmaTeacher":
+        """A teacher that starts as a float32 copy of all of the student's weights; `model` where that is made."""
+        model = model or copy.deepcopy(student).float().requires_grad_(False).eval()
         own = dict(model.named_parameters())
         return cls(model, {name: (own[name], weight) for name, weight in student.named_parameters()}, rate)
 
@@ -52,41 +54,62 @@ class EmaTeacher(TrainerCallback):
         Raises:
             UsageError: a weight that is trained belongs to no adapter, so that the teacher would have the student's.
         """
-        active = str(student.active_adapter)
-        trained = {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
-        student.add_adapter(ADAPTER, student.peft_config[active])
-        twins = twins_of(trained, dict(student.named_parameters()), active)
-        for name, twin in twins.items():
-            twin.data = trained[name].data.detach().clone().float()
-            twin.requires_grad_(False)
+        if ADAPTER not in student.peft_config:
+            add_teacher(student)
+        trained = _trained(student)
+        twins = twins_of(trained, dict(student.named_parameters()), str(student.active_adapter))
         return cls(student, {name: (twins[name], weight) for name, weight in trained.items()}, rate)
 
     @torch.no_grad()
     def update(self) -> None:
         """Move every weight towards the student's by the rate."""
         for teacher, student in self.pairs.values():
-            teacher.lerp_(student.float(), self.rate)
+            shard_of(teacher).lerp_(shard_of(student).float(), self.rate)
 
     def on_step_end(self, args, state, control, **kwargs):
         """Hook of the training loop: one update an optimizer step, before the step is saved."""
         self.update()
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """By name, and on whatever device and process they are."""
+        return {name: teacher.detach() for name, (teacher, _) in self.pairs.items()}
+
     def save(self, folder: Path) -> None:
         """Write the float32 weights into a checkpoint folder."""
-        weights = {name: teacher.detach().cpu().contiguous() for name, (teacher, _) in self.pairs.items()}
-        save_file(weights, folder / FILE_NAME)
+        save_file({name: weight.cpu().contiguous() for name, weight in self.weights.items()}, folder / FILE_NAME)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Take the weights from a checkpoint folder.
+        """Take the weights from a checkpoint folder, as one process wrote them or several.
 
         Raises:
             KeyError: the checkpoint was made with other trainable weights.
         """
+        if (folder / SHARDS).exists():
+            dcp.load({"teacher": self.weights}, checkpoint_id=folder / SHARDS)
+            return
         kept = folder / FILE_NAME
-        weights = load_file(kept if kept.is_file() else folder / FORMER_NAME)
-        for name, (teacher, _) in self.pairs.items():
-            teacher.copy_(weights[name])
+        saved = load_file(kept if kept.is_file() else folder / FORMER_NAME)
+        for name, weight in self.weights.items():
+            take(weight, saved[name])
+
+
+def add_teacher(student: PeftModel) -> None:
+    """Add a second adapter that is equal to the student's.
+
+    Raises:
+        UsageError: a weight that is trained belongs to no adapter, so that the teacher would have the student's.
+    """
+    active, trained = str(student.active_adapter), _trained(student)
+    student.add_adapter(ADAPTER, student.peft_config[active])
+    for name, twin in twins_of(trained, dict(student.named_parameters()), active).items():
+        twin.data = trained[name].data.detach().clone().float()
+        twin.requires_grad_(False)
+
+
+def _trained(student: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
 
 
 def twins_of(

@@ -18,6 +18,7 @@ from trainer.settings.resolve import Resolved, as_text, unknown_key
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.order import TeacherShare
 from trainer.training.rollout import wants_vllm
+from trainer.training.sharding import require_shardable
 
 # Computing layers again in the backward pass; older releases of transformers know the second name alone.
 CHECKPOINTING = next(
@@ -70,8 +71,7 @@ STAND_IN = {
     "ignore_data_skip": "no flag: a run goes on where it was",
     "fp16": "--bf16, or float32",
     "push_to_hub": "`hf upload` after the run",
-    "deepspeed": "`accelerate launch` with data parallelism",
-    "fsdp": "`accelerate launch` with data parallelism",
+    "deepspeed": "--fsdp true",
     "hub_token": "the environment variable HF_TOKEN",
     "trust_remote_code": "a model that needs no code of its own",
 }
@@ -125,6 +125,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
             f"{started} processes were started, and each sees itself alone: expected a GPU for each. Start one "
             "process, or for processes on the CPU pass --use_cpu true."
         )
+    require_shardable(settings, arguments)
     return arguments
 
 
@@ -151,7 +152,20 @@ def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, An
     parser.error = _refuse
     with contextlib.redirect_stderr(None):
         namespace = parser.parse_args([*words, "--output_dir", resolved.settings.output_dir])
-    return {key: getattr(namespace, key) for key in resolved.extra}
+    found = {key: getattr(namespace, key) for key in resolved.extra}
+    return found | ({"fsdp": is_true("fsdp", found["fsdp"])} if "fsdp" in found else {})
+
+
+def is_true(key: str, value: Any) -> bool:
+    """A switch that transformers declares as a text, for what it once was.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+    word = str(value).lower()
+    if word not in ("true", "false"):
+        raise UsageError(f"found --{key} {value}, expected true or false. What tunes it goes into --{key}_config FILE.")
+    return word == "true"
 
 
 def check_reporters(report_to: list[str]) -> None:

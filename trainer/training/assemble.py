@@ -36,9 +36,10 @@ from trainer.training.inputs import Inputs, require_a_step
 from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import fitting_limit
 from trainer.training.order import TeacherShare
-from trainer.training.rollout import choose_engine
+from trainer.training.rollout import choose_copy, choose_engine
 from trainer.training.self_distillation import SelfDistillationTrainer
 from trainer.training.served_distillation import ServedDistillationTrainer
+from trainer.training.sharding import is_asked_for
 from trainer.training.supervised import SupervisedTrainer
 from trainer.training.teacher_setup import TeacherSetup
 
@@ -229,13 +230,17 @@ class Assembly:
 
     def _distilling(self, student: PreTrainedModel) -> dict[str, Any]:
         """What every trainer with rollouts takes beyond TRL's arguments."""
-        device, checkpointing = self.inputs.arguments.device, bool(self.inputs.arguments.gradient_checkpointing)
+        arguments, engine = self.inputs.arguments, self.settings.rollout_engine
+        device, checkpointing, shards = arguments.device, bool(arguments.gradient_checkpointing), 1
+        if is_asked_for(arguments):
+            shards = arguments.world_size
+            engine = choose_copy(engine, student, device, half=device.type == "cuda" and bool(arguments.bf16))
         return {
             "run_directory": self.directory,
-            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing),
+            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing, shards),
             "normalization": self.settings.loss_normalization,
             "replay": self.inputs.replay,
-            "engine": choose_engine(self.settings.rollout_engine, student, device, self._longest_rollouts()),
+            "engine": choose_engine(engine, student, device, self._longest_rollouts()),
         }
 
     def _longest_rollouts(self) -> int:

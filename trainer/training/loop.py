@@ -24,11 +24,10 @@ from trl.models.utils import _ForwardRedirection
 from trl.trainer.utils import pad
 
 from trainer.data.encoding import longest
-from trainer.errors import UsageError
 from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
 from trainer.models.hidden_states import check_head, head_of, predicting_states
 from trainer.models.output_head import OutputHead
-from trainer.run.checkpoint import WholeCheckpoints
+from trainer.models.sharded import in_step, is_sharded, reshard
 from trainer.run.directory import RunDirectory
 from trainer.training import kept_rollouts
 from trainer.training.measures import StepMeasures
@@ -37,12 +36,13 @@ from trainer.training.order import EpochSeededSampler, ReplaySampler
 from trainer.training.replay import InitialStudent, Replay
 from trainer.training.rollout import Rollout, Sampler
 from trainer.training.samples import SampleRecorder
+from trainer.training.sharding import ShardedTraining
 from trainer.training.stopping import FiniteLoss, StoppableSteps
 
 T = TypeVar("T")
 
 
-class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrainer):
+class DistillationTrainer(ShardedTraining, StoppableSteps, FiniteLoss, SDFTTrainer):
     """Learns from a teacher's view of the student's own answers; the base of the two kinds of teacher.
 
     Rows are `{"prompt": token ids, "row": number}`. A batch of the data loader is a whole optimizer step:
@@ -80,8 +80,10 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         self.samples = SampleRecorder(run_directory, self._tokenizer, self.loss_temperature)
         self.sampler = self._make_sampler(engine)
         student = self.accelerator.unwrap_model(self.model)
-        self.initial = InitialStudent(student) if needs_initial or replay is not None else None
-        check_head(student, self.args.device)
+        needs_initial = needs_initial or replay is not None
+        self.initial = InitialStudent(student, self._frozen_twin()) if needs_initial else None
+        self._through(self.model, partial(check_head, student, self.args.device))
+        reshard(student)
         self.add_callback(self.measures)
 
     # ---- one optimizer step
@@ -119,15 +121,17 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         """Forward and backward of every micro-batch; the step's loss and each rollout's statistics."""
         total, found, microbatches = torch.zeros((), device=self.args.device), {}, 0
         for group, loss_of, view in self._viewed(rollouts):
-            part = [rollouts[index] for index in group]
-            loss_of_part = partial(loss_of, part, [weights[index] for index in group], view)
+            part = [rollouts[index] for index in group] or [self._without_tokens()]
+            loss_of_part = partial(loss_of, part, [weights[index] for index in group] or [0.0], view)
             last = len(found) + len(group) == len(rollouts)
-            with nullcontext() if last else self.accelerator.no_sync(model):
+            # Sharded gradients are summed at once: whole ones, kept until the last micro-batch, would not fit.
+            with nullcontext() if last or self.is_sharding else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss, statistics = self._through(model, loss_of_part)
                 self.accelerator.backward(loss)
             total += loss.detach()
-            found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
+            if group:
+                found |= zip(group, statistics.split(self._tokens_in_loss(part)), strict=True)
             microbatches += 1
             if not last:
                 self.stop_if_asked()
@@ -135,13 +139,19 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
         return total, [found[index] for index in range(len(rollouts))]
 
     def _viewed(self, rollouts: list[Rollout]) -> Iterator[tuple[list[int], Callable[..., Any], Any]]:
-        """Groups of rollouts, by their indices, with what makes their loss and what their teacher thinks of them."""
+        """Groups of rollouts, by their indices, with what makes their loss and what their teacher thinks of them.
+
+        A group of none is there for passes of other processes through sharded weights.
+        """
         by_whom = {False: (self._teacher_views, self._microbatch_loss), True: (self._unviewed, self._replay_loss)}
         for is_replayed, (views, loss_of) in by_whom.items():
             indices = [index for index, rollout in enumerate(rollouts) if self._is_replayed(rollout) == is_replayed]
             some = [rollouts[index] for index in indices]
             lengths = [len(rollout.prompt_ids) + len(rollout.completion_ids) for rollout in some]
-            for group, view in views(some, group_by_length(lengths, self.limit)) if some else ():
+            groups = group_by_length(lengths, self.limit)
+            # Also without any of its own a process takes part in the passes of others through sharded weights.
+            for taken in self._in_step(views(some, groups)) if some or self.is_sharding else ():
+                group, view = taken or ([], None)
                 yield [indices[index] for index in group], loss_of, view
 
     # ---- what is replayed
@@ -157,14 +167,25 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
 
     def _replay_loss(self, part: list[Rollout], weights: list[float], view: None) -> tuple[Tensor, TokenStatistics]:
         """The forward KL from the initial student, which reads what the student does."""
-        assert self.initial is not None
         student, prompts = self.accelerator.unwrap_model(self.model), [rollout.prompt_ids for rollout in part]
-        with self.initial.model() as initial:
-            initial_NH, head = self._states(initial, part, prompts), head_of(initial)
+        initial_NH, head = self._initial_view(part)
         student_NH = self._states(student, part, prompts)
         tokens_N, weights_N, _ = self._tokens_of(part, weights, student_NH.device)
         forward = Divergence(temperature=self.loss_temperature)
         return chunked_divergence(student_NH, head_of(student), initial_NH, head, tokens_N, weights_N, forward)
+
+    def _initial_view(self, part: list[Rollout]) -> tuple[Tensor, OutputHead]:
+        """The initial student's states [N, H] at the tokens in the loss, and its head."""
+        assert self.initial is not None
+        with self.initial.model() as initial:
+            states = partial(self._states, initial, part, [rollout.prompt_ids for rollout in part])
+            # With LoRA it is the student, within whose forward pass this already is.
+            is_student = initial is self.accelerator.unwrap_model(self.model)
+            return states() if is_student else self._through(initial, states), head_of(initial)
+
+    def _frozen_twin(self) -> Any:
+        """The initial student's weights, spread as the student's are; None where its own copy will do."""
+        return self.sharded_twin() if self.is_sharding and not is_peft_model(self.model) else None
 
     # ---- what each kind of teacher has of its own
 
@@ -199,13 +220,18 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
 
     @abstractmethod
     def _microbatch_loss(self, part: list[Rollout], weights: list[float], view: Any) -> tuple[Tensor, TokenStatistics]:
-        """The share of a group in the step's loss, and what was seen at its tokens, rollout after rollout."""
+        """The share of a group in the step's loss, and what was seen at its tokens, rollout after rollout.
 
-    def _refuse_sharding(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise UsageError(
-                "found FSDP or DeepSpeed, expected one process or data-parallel ones (`accelerate launch`)."
-            )
+        Without a view there are no tokens: this process only takes part in a pass that another one needs.
+        """
+
+    def _in_step(self, parts: Iterator[T]) -> Iterator[T | None]:
+        """The parts; of sharded weights as many on every process, None where this one has none left."""
+        return in_step(parts, self.args.device) if self.is_sharding else parts
+
+    def _without_tokens(self) -> Rollout:
+        """A rollout of no row, of one token and of none in the loss."""
+        return Rollout(-1, [self.padding], [])
 
     # ---- rollouts and their tokens
 
@@ -271,10 +297,13 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
     def _through(self, model: Any, compute: Callable[[], T]) -> T:
         """Call `compute` inside the forward of a data-parallel wrapper, which gets ready for the backward there.
 
-        On GPUs the wrapper takes a forward without any argument for an error, hence the one that is ignored.
+        A sharded model gathers there what it needs. On GPUs the wrapper takes a forward without any argument for an
+        error, hence the one that is ignored.
         """
         inner = self.accelerator.unwrap_model(model)
-        return compute() if inner is model else _ForwardRedirection()(model, inner, lambda _: compute(), None)
+        if inner is model and not is_sharded(model):
+            return compute()
+        return _ForwardRedirection()(model, inner, lambda _: compute(), None)
 
     def _states(self, model: Any, part: list[Rollout], prompts: list[list[int]]) -> Tensor:
         """Last hidden states [N, H] at the tokens in the loss, each completion behind its prompt."""
@@ -336,7 +365,8 @@ class DistillationTrainer(WholeCheckpoints, StoppableSteps, FiniteLoss, SDFTTrai
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         student = self.accelerator.unwrap_model(self.model)
-        if is_peft_model(student):  # older releases of transformers miss it where the teacher's adapter lies beside it
+        # Older releases of transformers miss it where the teacher's adapter lies beside it.
+        if is_peft_model(student) and not self.is_sharding:
             student.load_adapter(resume_from_checkpoint, str(student.active_adapter), is_trainable=True)
         sequences, process = self.args.per_device_train_batch_size, self.args.process_index
         self._rollouts = kept_rollouts.kept(Path(resume_from_checkpoint), process, sequences) or self._rollouts

@@ -72,18 +72,21 @@ def token_weights(counts: Sequence[int], normalization: str, tokens_of_the_step:
     return [1 / (len(counts) * max(count, 1)) for count in counts]
 
 
-def fitting_limit(model: PreTrainedModel, device: torch.device, checkpointing: bool) -> MicrobatchLimit:
+def fitting_limit(
+    model: PreTrainedModel, device: torch.device, checkpointing: bool, shards: int = 1
+) -> MicrobatchLimit:
     """A limit in tokens from the sizes of the model and of the device's memory; printed with its reason.
 
     It rests on the whole memory, not on what happens to be free, so that a resumed run regroups in the same way.
 
     Args:
         checkpointing: Whether layers are computed again in the backward pass.
+        shards: Processes that the weights, and what goes with them, are spread over.
     """
     memory, per_token = device_memory(device), token_bytes(model, checkpointing)
     frozen = is_in_four_bits(model)
     weights = model.get_memory_footprint() if frozen else BYTES_PER_PARAMETER * model.num_parameters()
-    room = MEMORY_SHARE * (memory - weights)
+    room = MEMORY_SHARE * (memory - weights // shards)
     tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
     print(
         f"max_tokens_per_microbatch: {tokens} (auto: {device.type} has {memory / 2**30:.0f} GiB, "

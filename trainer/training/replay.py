@@ -47,12 +47,18 @@ class Replay:
 
 
 class InitialStudent:
-    """The student as it was: a frozen copy, or with LoRA the student without its adapters, which takes no memory."""
+    """The student as it was: a frozen copy, or with LoRA the student without its adapters, which takes no memory.
 
-    def __init__(self, student: nn.Module):
+    Args:
+        student: Before its first step.
+        twin: A copy that was made already, as it has to be of a student whose weights are spread over processes.
+    """
+
+    def __init__(self, student: nn.Module, twin: nn.Module | None = None):
         self._student = student
-        is_adapted = is_peft_model(student)
-        self._copy = None if is_adapted else copy.deepcopy(student).requires_grad_(False).eval()
+        self._copy = twin
+        if twin is None and not is_peft_model(student):
+            self._copy = copy.deepcopy(student).requires_grad_(False).eval()
 
     @contextmanager
     def model(self) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import importlib.util
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,9 +33,11 @@ from trainer.models.architecture import (
 )
 from trainer.models.hidden_states import transformer_of
 from trainer.models.packed_attention import pack_attention
+from trainer.models.sharded import bare_copy, is_sharded, reshard, whole
 from trainer.run.checkpoint import RandomState
 from trainer.training.microbatches import device_memory
 
+COPY_SHARE = 0.25  # of the device's memory, for a whole copy of a model whose weights are spread
 CACHE_SHARE = 0.25  # of the device's memory, for keys and values of rollouts that are sampled together
 MANY = 2**13  # outcomes from which `Draw` pays
 PAGE = 32  # tokens of a page of the continuous engine's cache
@@ -107,6 +110,34 @@ def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tok
     return chosen
 
 
+def choose_copy(asked: str, model: nn.Module, device: torch.device, half: bool) -> str:
+    """The engine that `--rollout_engine` means for weights that are spread over processes; `auto` where it stays open.
+
+    The others sample from a whole copy on each process, gathered once a step. Where none fits, each token takes a pass
+    that gathers every layer anew.
+
+    Args:
+        half: Whether the copy is bfloat16.
+
+    Raises:
+        UsageError: the engine was asked for by name and can't sample from this model.
+    """
+    transformer = transformer_of(model)
+    copied, memory = transformer.num_parameters() * (2 if half else 4), device_memory(device)
+    if device.type == "cpu":
+        memory //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if asked == "sharded" and sees_padding(transformer):
+        raise UsageError(
+            "--rollout_engine sharded reads prompts of several lengths together, and this model sees their padding. "
+            "Use --rollout_engine generate."
+        )
+    if asked != "auto" or copied <= COPY_SHARE * memory or sees_padding(transformer):
+        return asked
+    shown = f"{copied / 2**30:.2g} of {memory / 2**30:.2g} GiB"
+    print(f"rollout_engine: sharded (auto: a whole copy of the model to sample from would take {shown})")
+    return "sharded"
+
+
 def attention_width(config: PreTrainedConfig) -> int:
     """Query features of all layers, each of which attends."""
     text = config.get_text_config()
@@ -118,7 +149,7 @@ class Sampler:
 
     Args:
         trainer: TRL's SDFT trainer, which has the model, the sampling settings and, where wanted, vLLM.
-        engine: `generate`, `continuous` or `vllm`.
+        engine: `generate`, `continuous`, `vllm`, or of weights that are spread over processes `sharded`.
         longest: Tokens of the longest prompt that is answered.
         asked: What of each row is answered; its prompt unless told otherwise. Then log-probabilities that a rollout
             was sampled with are not kept: they are from another law on purpose, with nothing to correct for.
@@ -138,7 +169,7 @@ class Sampler:
         cuda = trainer.args.device.type == "cuda"
         # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
-        self.copy = HalfCopy(self._student()) if cuda and trainer.args.bf16 and engine != "vllm" else None
+        self.copy = self._copy(half=cuda and trainer.args.bf16) if engine != "vllm" else None
         self.unpadded = engine == "generate" and sees_padding(transformer_of(self._student()))
         if cuda and engine == "generate":
             self._compile_decoding()
@@ -165,6 +196,16 @@ class Sampler:
 
     def _student(self) -> nn.Module:
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
+    def _copy(self, half: bool) -> "HalfCopy | WholeCopy | None":
+        """What is sampled from instead of the student, if anything."""
+        student = self._student()
+        if not is_sharded(student):
+            return HalfCopy(student) if half else None
+        if self.engine == "sharded":
+            return None
+        dtype = torch.bfloat16 if half else torch.float32
+        return WholeCopy(bare_copy(self.trainer.bare, self.trainer.args.device, dtype))
 
     def _compile_decoding(self) -> None:
         """A cache of one size for all steps, so that decoding is compiled once."""
@@ -199,6 +240,8 @@ class Sampler:
         trainer, completions = self.trainer, []
         source = self._student() if self.copy is None else self.copy.refreshed(self._student())
         ask = continuous if self.engine == "continuous" else generate
+        if self.engine == "sharded":
+            ask = partial(generate, together=True)
         with (
             unwrap_model_for_generation(
                 source, trainer.accelerator, generation_kwargs=trainer.generation_kwargs
@@ -263,6 +306,26 @@ class HalfCopy:
         return self.model
 
 
+class WholeCopy:
+    """A copy of a student that is spread over processes, to sample from; gathered anew for every step.
+
+    Args:
+        model: The student's modules, with weights of any values.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def refreshed(self, student: nn.Module) -> nn.Module:
+        """The copy with the student's present weights, gathered one after another."""
+        reshard(student)
+        source = dict(student.named_parameters())
+        for name, weight in self.model.named_parameters():
+            weight.copy_(whole(source[name]))
+        return self.model
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode, and back in its own mode afterwards."""
@@ -280,10 +343,13 @@ def generate(
     prompts: list[list[int]],
     config: GenerationConfig,
     tell: Callable[[int, list[int]], object] | None = None,
+    together: bool = False,
 ) -> list[list[int]]:
     """Completions by transformers' `generate`: one batch, padded on the left, until its last row ends.
 
     Args:
+        together: Go on until the last row of every process has ended: each token takes a pass through weights that
+            are spread over them.
         tell: Called with index and completion of a row when it ends before the others.
     """
     device, padding = model.device, int(config.pad_token_id or 0)
@@ -300,6 +366,7 @@ def generate(
         generation_config=chosen,
         stopping_criteria=watch,
         logits_processor=draw,
+        synced_gpus=together,
     )
     return [until_end(row, config) for row in output_BT[:, width:].cpu()]
 

@@ -18,7 +18,8 @@ from trainer.data.encoding import longest
 from trainer.data.prompts import DemonstratedPrompts, ShownPrompts
 from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
 from trainer.models.hidden_states import head_of
-from trainer.teachers.ema import EmaTeacher
+from trainer.models.sharded import reshard
+from trainer.teachers.ema import EmaTeacher, add_teacher
 from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import group_by_length
 from trainer.training.order import TeacherShare
@@ -48,16 +49,19 @@ class SelfDistillationTrainer(DistillationTrainer):
         self.divergence = divergence_of(self.args)
 
     def _setup_teacher_model(self) -> None:
-        self._refuse_sharding()
-        student, kind = self.accelerator.unwrap_model(self.model), self.args.teacher_model_kind
+        kind, rate, adapts = self.args.teacher_model_kind, self.args.teacher_update_rate, is_peft_model(self.model)
+        if kind == "ema" and adapts:
+            add_teacher(self.accelerator.unwrap_model(self.model))  # before the weights are spread, its own among them
+        self.shard()
+        student = self.accelerator.unwrap_model(self.model)
+        twin = self.sharded_twin() if self.is_sharding and kind != "live" and not adapts else None
         self.teacher_model = self.model
         if kind == "ema":
-            of_student = EmaTeacher.of_adapter if is_peft_model(student) else EmaTeacher.of_model
-            self.ema = of_student(student, self.args.teacher_update_rate)
+            self.ema = EmaTeacher.of_adapter(student, rate) if adapts else EmaTeacher.of_model(student, rate, twin)
             self.teacher_model = self.ema.model
             self.add_callback(self.ema)
-        elif kind == "base" and not is_peft_model(student):
-            self.teacher_model = copy.deepcopy(student).requires_grad_(False).eval()
+        elif kind == "base" and not adapts:
+            self.teacher_model = twin or copy.deepcopy(student).requires_grad_(False).eval()
 
     def _make_sampler(self, engine: str) -> Sampler:
         if self.generate_from_teacher:
@@ -121,31 +125,37 @@ class SelfDistillationTrainer(DistillationTrainer):
             self.compute_loss_context_manager(),
             self._get_teacher_context_for_self_distillation(),
         ):
-            for group in group_by_length(lengths, self.limit):
-                part = [rollouts[index] for index in group]
-                hidden_NH = self._states(teacher, part, [contexts[index] for index in group])
-                states |= zip(group, hidden_NH.split(self._tokens_in_loss(part)), strict=True)
+            for group in self._in_step(iter(group_by_length(lengths, self.limit))):
+                part = [rollouts[index] for index in group or []] or [self._without_tokens()]
+                prompts = [contexts[index] for index in group] if group else [part[0].prompt_ids]
+                hidden_NH = self._through(teacher, partial(self._states, teacher, part, prompts))
+                states |= zip(group or [], hidden_NH.split(self._tokens_in_loss(part)), strict=bool(group))
                 self.stop_if_asked()
         return states
 
     def _microbatch_loss(
-        self, part: list[Rollout], weights: list[float], view: Tensor
+        self, part: list[Rollout], weights: list[float], view: Tensor | None
     ) -> tuple[Tensor, TokenStatistics]:
         student, teacher = (self.accelerator.unwrap_model(m) for m in (self.model, self.teacher_model))
         student_NH = self._states(student, part, [rollout.prompt_ids for rollout in part])
         tokens_N, weights_N, logps_N = self._tokens_of(part, weights, student_NH.device)
         heads = head_of(student), head_of(teacher)
+        view = student_NH.detach() if view is None else view
         self._look_closer(part, student=(student_NH, heads[0]), teacher=(view, heads[1]))
         return chunked_divergence(student_NH, heads[0], view, heads[1], tokens_N, weights_N, self.divergence, logps_N)
 
     def _save_more(self, folder: Path) -> None:
         super()._save_more(folder)
-        if self.ema is not None and self.is_world_process_zero():
+        if self.ema is not None and self.is_world_process_zero() and not self.is_sharding:
             self.ema.save(folder)
+
+    def _shards(self) -> dict[str, Any]:
+        return {} if self.ema is None else {"teacher": self.ema.weights}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.ema is not None:
+            reshard(self.ema.model)
             self.ema.load(Path(resume_from_checkpoint))
 
 

@@ -19,6 +19,7 @@ from trainer.losses.divergence import Divergence, TokenStatistics, chunked_diver
 from trainer.losses.served import chunk_policy_gradient, support_divergence
 from trainer.losses.served_targets import chunk_targets, support_targets, without_first
 from trainer.models.hidden_states import head_of
+from trainer.models.output_head import OutputHead
 from trainer.teachers.served.routes import ChunkScores
 from trainer.teachers.served.served import ServedTeacher, View
 from trainer.teachers.tokens.alignment import NoSignal
@@ -68,7 +69,7 @@ class ServedDistillationTrainer(DistillationTrainer):
 
     def _setup_teacher_model(self) -> None:
         """There is none in this process."""
-        self._refuse_sharding()
+        self.shard()
         self.teacher_model = self.model
 
     def _begin_step(self, rows: list[int]) -> None:
@@ -106,7 +107,7 @@ class ServedDistillationTrainer(DistillationTrainer):
                 self.wait_for_any([request for request in requests.values() if not request.done()])
 
     def _microbatch_loss(
-        self, part: list[Rollout], weights: list[float], view: Callable[[], list[View]]
+        self, part: list[Rollout], weights: list[float], view: Callable[[], list[View]] | None
     ) -> tuple[Tensor, TokenStatistics]:
         """The student reads its answers before the teacher's views are called for, which may be under way till then."""
         student = self.accelerator.unwrap_model(self.model)
@@ -118,6 +119,8 @@ class ServedDistillationTrainer(DistillationTrainer):
         }
         alpha, skip = self.args.distillation_alpha, self.args.num_loss_tokens_to_skip
         self._look_closer(part, student=(hidden_NH, head))
+        if view is None:
+            return self._without_views(part, hidden_NH, head, tokens_N, weights_N)
         views = view()
         scores = [without_first(each, skip) for each in views if isinstance(each, TokenScores)]
         if scores:
@@ -131,9 +134,16 @@ class ServedDistillationTrainer(DistillationTrainer):
             hidden_NH, head, targets, tokens_N, weights_N, credit=self.credit, clip=self.clip, alpha=alpha, **known
         )
         lost_N = (targets.chunks_N < 0) & ~targets.dense_N
-        if not self.anchor_weight or not lost_N.any():
+        if not self.anchor_weight or not (lost_N.any() or self.is_sharding):
             return loss, seen
         return loss + self._anchoring(part, hidden_NH, tokens_N, self.anchor_weight * weights_N, lost_N, seen), seen
+
+    def _without_views(
+        self, part: list[Rollout], hidden_NH: Tensor, head: OutputHead, tokens_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, TokenStatistics]:
+        """A loss of no tokens, with the passes that other processes take through sharded weights."""
+        other = self._initial_view(part) if self.anchor_weight else (hidden_NH.detach(), head)
+        return chunked_divergence(hidden_NH, head, *other, tokens_N, weights_N, FORWARD)
 
     def _show_told(self, part: list[Rollout], scores: list[TokenScores]) -> None:
         """Show what the teacher says that it expected at the tokens of the step's sample."""
@@ -155,11 +165,8 @@ class ServedDistillationTrainer(DistillationTrainer):
         Without it nothing would hold the student where the teacher is silent: it drifts into bytes that are no text,
         of which the teacher says nothing either.
         """
-        assert self.initial is not None
         student = self.accelerator.unwrap_model(self.model)
-        with self.initial.model() as initial:
-            initial_NH = self._states(initial, part, [rollout.prompt_ids for rollout in part])
-            head = head_of(initial)
+        initial_NH, head = self._initial_view(part)
         loss, found = chunked_divergence(
             hidden_NH[lost_N], head_of(student), initial_NH[lost_N], head, tokens_N[lost_N], weights_N[lost_N], FORWARD
         )

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer.run.checkpoint import WholeCheckpoints
+from trainer.training.sharding import ShardedTraining
 from trainer.training.stopping import FiniteLoss
 
 
-class SupervisedTrainer(WholeCheckpoints, FiniteLoss, SFTTrainer):
+class SupervisedTrainer(ShardedTraining, FiniteLoss, SFTTrainer):
     """TRL's SFT over rows `{"input_ids": token ids, "labels": token ids, -100 on the prompt}`."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -19,3 +19,4 @@ class SupervisedTrainer(WholeCheckpoints, FiniteLoss, SFTTrainer):
             # TRL has the adapters of a model in four bits in bfloat16, where a small learning rate rounds away.
             if weight.requires_grad and weight.dtype == torch.bfloat16:
                 weight.data = weight.data.float()
+        self.shard()

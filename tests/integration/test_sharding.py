@@ -1,0 +1,314 @@
+"""Processes whose weights FSDP2 spreads learn what one process learns, and go on from each other's checkpoints."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLD = ROOT / "data" / "tiny_world"
+STUDENT = WORLD / "student"
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+PRELOADED = ["trainer.commands.train", "pytest"]
+ROLLOUTS = 8
+LENGTHS = {
+    "ragged": (2, 4, 9, 12, 20, 5, 3, 30),  # two have no token in the loss
+    "one process has no token in the loss": (2, 3, 1, 2, 20, 5, 9, 30),
+}
+PROMPTS = [[5 + i, 17, 40 + i, 9] for i in range(ROLLOUTS)]
+CONTEXTS = [[30, 31, *ids] for ids in PROMPTS]
+TOLERANCE = 1e-5  # relative, in float32
+
+
+def untied():
+    """The student with an output head of its own, whose rows don't divide among processes."""
+    model = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32)
+    model.config.tie_word_embeddings = False
+    rows = model.lm_head.weight.shape[0]
+    model.lm_head.weight = torch.nn.Parameter(
+        model.lm_head.weight.detach().clone() * torch.linspace(0.9, 1.1, rows)[:, None]
+    )
+    return model
+
+
+def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="tied", lengths="ragged", steps=4,
+               engine="generate"):  # fmt: skip
+    """A trainer with recorded rollouts, on plain weights where `processes` is 0."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoTokenizer, PrinterCallback, set_seed
+    from trl.experimental.sdft import SDFTConfig
+
+    from trainer.run.directory import RunDirectory
+    from trainer.teachers.demonstrations import answered
+    from trainer.training.arguments import CHECKPOINTING
+    from trainer.training.microbatches import MicrobatchLimit
+    from trainer.training.rollout import Rollout
+    from trainer.training.self_distillation import SelfDistillationTrainer
+    from trainer.training.sharding import require_shardable
+
+    set_seed(0)
+    arguments = SDFTConfig(
+        output_dir=str(folder), report_to="none", disable_tqdm=True, bf16=False, use_cpu=True, seed=3, max_steps=steps,
+        **{CHECKPOINTING: False}, learning_rate=3e-4, lr_scheduler_type="constant", logging_steps=1, save_steps=2,
+        per_device_train_batch_size=ROLLOUTS // max(processes, 1), dataloader_pin_memory=False,
+        distillation_mode="full_logits", distillation_alpha=alpha, num_loss_tokens_to_skip=3, teacher_model_kind=kind,
+        teacher_update_rate=0.5, num_generations=1, max_prompt_length=None, max_completion_length=32,
+        shuffle_dataset=False, weight_decay=0.1, fsdp=True if processes else None,
+        ddp_backend="gloo" if processes else None,
+    )  # fmt: skip
+    if processes:
+        require_shardable(SimpleNamespace(objective="sdft", rollout_engine=engine), arguments)  # pyright: ignore
+    trainer = SelfDistillationTrainer(
+        model=untied() if head == "untied" else AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32),
+        args=arguments, train_dataset=Dataset.from_dict({"prompt": PROMPTS, "row": list(range(ROLLOUTS))}),
+        processing_class=AutoTokenizer.from_pretrained(STUDENT), run_directory=RunDirectory(folder),
+        limit=MicrobatchLimit(max_tokens=60), engine=engine,
+        peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
+        contexts=SimpleNamespace(request=answered(CONTEXTS), ids=CONTEXTS.__getitem__),
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.sampler.sample = lambda given, tell=None: [
+        Rollout(row["row"], row["prompt"], [PROMPTS[row["row"]][0] + 7] * LENGTHS[lengths][row["row"]]) for row in given
+    ]
+    return trainer
+
+
+def learn(rank, processes, folder, options):
+    from torch.distributed.tensor import DTensor
+
+    trainer = trainer_of(processes, folder, **options)
+    if processes:
+        models = (trainer.model, trainer.teacher_model)
+        assert all(isinstance(weight, DTensor) for model in models for weight in model.parameters())
+    saved = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
+    if rank == 0:
+        logs = [record for record in trainer.state.log_history if "loss" in record]
+        (folder / "logs.json").write_text(json.dumps(logs))
+    teacher = {}
+    for name, (weight, _) in (trainer.ema.pairs if trainer.ema else {}).items():
+        teacher[name] = weight.detach().full_tensor() if processes else weight.detach()
+    if rank == 0:
+        torch.save(teacher, folder / "teacher.pt")
+
+
+def sample(rank, processes, folder, options):
+    """First tokens that each process samples after the same prompt, by an engine."""
+    trainer = trainer_of(processes, folder, engine=options["engine"])
+    del trainer.sampler.sample  # the recorded ones
+    torch.manual_seed(100 + rank)
+    trainer.sampler.trainer.generation_config.max_new_tokens = 1 + rank  # processes end at different times
+    rows = [{"row": 0, "prompt": PROMPTS[0]}] * 500
+    found = Counter(rollout.completion_ids[0] for _ in range(3) for rollout in trainer.sampler.sample(rows))
+    (folder / f"sampled-{rank}.json").write_text(json.dumps(found))
+
+
+def _begin(work, rank, processes, port, folder, options):
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    work(rank, processes, folder, options)
+    torch.distributed.barrier()
+    os._exit(0)  # gloo's threads now and then abort a process that is torn down in order
+
+
+def in_processes(processes, folder, work=learn, **options):
+    """The logs of a run of so many processes; 0 is one with plain weights."""
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    ranks = [
+        context.Process(target=_begin, args=(work, rank, processes, port, folder, options))
+        if processes
+        else context.Process(target=work, args=(0, 0, folder, options))
+        for rank in range(max(processes, 1))
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(150)
+    assert [rank.exitcode for rank in ranks] == [0] * len(ranks)
+    return json.loads((folder / "logs.json").read_text()) if work is learn else None
+
+
+def distance(ours: dict, theirs: dict) -> float:
+    """Between two sets of weights, relative to the length of the first."""
+    assert ours.keys() == theirs.keys()
+    apart = sum(float((ours[name] - theirs[name]).square().sum()) for name in ours)
+    return (apart / sum(float(weight.square().sum()) for weight in ours.values())) ** 0.5
+
+
+def require_same(logs, others, tolerance=TOLERANCE):
+    assert len(logs) == len(others)
+    for ours, theirs in zip(logs, others, strict=True):
+        for name in ("loss", "grad_norm", "kl/forward", "entropy/teacher", "completions/mean_length"):
+            assert theirs[name] == pytest.approx(ours[name], rel=tolerance), (name, theirs["epoch"])
+
+
+@pytest.mark.parametrize(
+    ("processes", "options"),
+    [
+        (2, {"kind": "ema", "alpha": 0.0}),
+        (4, {"kind": "ema", "alpha": 0.5, "lengths": "one process has no token in the loss"}),
+        (2, {"kind": "base", "alpha": 1.0, "head": "untied"}),
+        (2, {"kind": "live", "alpha": 0.5}),
+        (2, {"kind": "ema", "alpha": 0.0, "lora": True, "head": "untied"}),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
+)
+def test_sharded_processes_learn_what_one_learns(tmp_path, processes, options):
+    logs, sharded = (in_processes(n, tmp_path / str(n), **options) for n in (0, processes))
+    require_same(logs, sharded)
+    file = "adapter_model.safetensors" if options.get("lora") else "model.safetensors"
+    weights, theirs = (load_file(tmp_path / str(n) / "checkpoint-4" / file) for n in (0, processes))
+    # Adam makes a step of a gradient that is nothing but rounding; of adapters, which begin at 0, that shows.
+    assert distance(weights, theirs) < (1e-3 if options.get("lora") else TOLERANCE)
+    teachers = [torch.load(tmp_path / str(n) / "teacher.pt") for n in (0, processes)]
+    if options["kind"] == "ema":
+        assert distance(*teachers) < (1e-3 if options.get("lora") else TOLERANCE)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, lora):
+    alone = in_processes(2, tmp_path / "alone", lora=lora, steps=6)
+    for processes, steps in ((2, 2), (0, 4), (4, 6)):
+        logs = in_processes(processes, tmp_path / "parts", lora=lora, steps=steps)
+    require_same(alone, logs, 5e-5)
+    teachers = [torch.load(tmp_path / run / "teacher.pt") for run in ("alone", "parts")]
+    assert distance(*teachers) < (1e-3 if lora else TOLERANCE)
+
+
+def test_a_run_that_goes_on_with_as_many_processes_ends_with_the_same_bits(tmp_path):
+    alone = in_processes(2, tmp_path / "alone")
+    in_processes(2, tmp_path / "parts", steps=2)
+    assert [log["loss"] for log in in_processes(2, tmp_path / "parts")] == [log["loss"] for log in alone]
+    files = [(tmp_path / run / "checkpoint-4" / "model.safetensors").read_bytes() for run in ("alone", "parts")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("engine", ["generate", "sharded"])
+def test_rollouts_of_sharded_weights_are_drawn_from_the_students_law(tmp_path, engine):
+    in_processes(2, tmp_path / engine, sample, engine=engine)
+    model = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32).eval()
+    with torch.no_grad():
+        law = model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    for rank in (0, 1):
+        found = {int(k): n for k, n in json.loads((tmp_path / engine / f"sampled-{rank}.json").read_text()).items()}
+        total = sum(found.values())
+        likely = [token for token in law.topk(5).indices.tolist() if law[token] * total > 20]
+        assert likely
+        for token in likely:
+            expected = float(law[token]) * total
+            assert abs(found.get(token, 0) - expected) < 4.5 * (expected * (1 - float(law[token]))) ** 0.5, token
+
+
+# ---- the commands that a user types
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer", "train"]
+ACCELERATE = [
+    "-m", "accelerate.commands.launch", "--config_file", "docker/accelerate/fsdp2.yaml", "--num_processes", "2",
+    "-m", "trainer", "train",
+]  # fmt: skip
+
+
+def command(launcher, folder, *more):
+    words = [
+        sys.executable, *launcher, "--model_name_or_path", STUDENT, "--local_files_only", "--use_cpu", "true",
+        "--train_data_path", folder / "rows.json", "--num_prompts_per_batch", "8", "--num_train_epochs", "1",
+        "--max_prompt_length", "256", "--max_completion_length", "32", "--output_dir", folder / "run", *more,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = json.loads((WORLD / "train_data.json").read_text())[:32]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def run(words):
+    return subprocess.run(words, cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=150)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "more"),
+    [
+        ([*TORCHRUN], ("--objective", "sft", "--fsdp", "true")),
+        ([*TORCHRUN], ("--fsdp", "true", "--rollout_engine", "sharded", "--eval_data_path", "ROWS")),
+        ([*ACCELERATE], ("--use_peft",)),
+    ],
+    ids=["torchrun-sft", "torchrun-sdft-scored", "accelerate-lora"],
+)
+def test_a_command_of_the_readme_trains_and_leaves_a_checkpoint_that_plain_transformers_loads(folder, launcher, more):
+    more = [folder / "rows.json" if word == "ROWS" else word for word in more]
+    done = run(command(launcher, folder, *more))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("── finished") == 1 and done.stdout.count("step 4/4") == 1
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("finished", 4)
+    checkpoint = folder / "run" / "checkpoint-4"
+    assert (checkpoint / "shards" / ".metadata").is_file() and not (checkpoint / "optimizer.pt").exists()
+    if "--use_peft" in more:
+        assert (checkpoint / "adapter_model.safetensors").is_file()
+        return
+    model, report = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    start = AutoModelForCausalLM.from_pretrained(STUDENT)
+    assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "more", "told"),
+    [
+        (["-m", "trainer", "train"], ["--fsdp", "true"], "a process that was started alone. Start as many"),
+        ([*TORCHRUN], ["--fsdp", "full_shard"], "expected true or false"),
+        ([*TORCHRUN], ["--rollout_engine", "sharded"], "--rollout_engine sharded is for weights that are spread"),
+        ([*TORCHRUN], ["--fsdp", "true", "--objective", "served", "http://localhost:9"], "which is not supported yet"),
+    ],
+)
+def test_what_sharding_cant_be_combined_with_is_said_before_anything_is_loaded(folder, launcher, more, told):
+    done = run(command(launcher, folder, *more))
+    assert done.returncode != 0 and told in done.stderr and "── model" not in done.stdout
+    if launcher != TORCHRUN:
+        assert done.returncode == 2
+    assert not (folder / "run").exists()
+
+
+def test_a_killed_process_ends_the_others_with_a_message_and_the_same_command_goes_on(folder):
+    words = command(TORCHRUN, folder, "--fsdp", "true", "--save_steps", "1", "--num_train_epochs", "3")
+    started = subprocess.Popen(
+        words, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "run" / "checkpoint-2").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True).stdout.split()
+    second = next(pid for pid in children if "RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    os.kill(int(second), signal.SIGKILL)
+    _, errors = started.communicate(timeout=90)
+    assert started.returncode != 0
+    assert "error: another process of this run ended, or can't be reached" in errors
+    done = run(words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "going on from" in done.stdout
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [*range(1, 13)]
