@@ -44,7 +44,7 @@ def forget_peak() -> None:
 
 
 def student(layers: int) -> Any:
-    """A random Qwen3 of about 14 million parameters a layer."""
+    """A random Qwen3 of about 13 million parameters a layer."""
     from transformers import AutoModelForCausalLM, Qwen3Config
 
     torch.manual_seed(0)
