@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    if subcommand != "train" and os.environ.get("RANK", "0") != "0":
+        return 0  # of processes that were started together one does it
     try:
         resolved = resolve(subcommand, rest, os.environ)
         return importlib.import_module(ENTRY_POINTS[subcommand]).run(resolved)

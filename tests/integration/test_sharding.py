@@ -1,6 +1,7 @@
 """Processes whose weights FSDP2 spreads learn what one process learns, and go on from each other's checkpoints."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -43,8 +46,51 @@ def untied():
     return model
 
 
+class ServedViews:
+    """The scores of a served teacher, from a rule instead of a server; by tokens, or by chunks of two tokens."""
+
+    def __init__(self, by_bytes):
+        self.by_bytes = by_bytes
+
+    def expect(self, row):
+        pass
+
+    def forget(self):
+        pass
+
+    def request(self, row, completion_ids):
+        from trainer.teachers.served.routes import ChunkScores
+        from trainer.teachers.tokens.token_scores import TokenScores
+
+        count, answer = len(completion_ids), Future()
+        ids_NK = np.array([[token, token + 1, token + 2 + row] for token in completion_ids], dtype=np.int64)
+        logps_NK = np.tile(np.log([0.5, 0.2, 0.1]), (count, 1)).astype(np.float32)
+        scores = TokenScores(ids_NK.reshape(count, 3), logps_NK, logps_NK[:, 0])
+        if self.by_bytes:
+            chunks_N = np.arange(count, dtype=np.int64) // 2
+            chunks_N[chunks_N % 3 == 2] = -1  # of which it tells nothing
+            logps_C = np.full(count, math.log(0.3) - row / 8)
+            scores = ChunkScores(chunks_N, logps_C, np.zeros(count, bool), scores)
+        answer.set_result(scores)
+        return answer
+
+
+def kind_of_trainer(objective):
+    """The class of trainer, and what it takes beside what all take."""
+    from trainer.teachers.demonstrations import answered
+    from trainer.training.self_distillation import SelfDistillationTrainer
+    from trainer.training.served_distillation import ServedDistillationTrainer
+
+    if objective == "sdft":
+        contexts = SimpleNamespace(request=answered(CONTEXTS), ids=CONTEXTS.__getitem__)
+        return SelfDistillationTrainer, {"contexts": contexts}
+    by_bytes = objective == "served over bytes"
+    teacher = {"teacher": ServedViews(by_bytes), "credit": "dpca", "clip": 5.0, "anchor": float(by_bytes)}
+    return ServedDistillationTrainer, teacher
+
+
 def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="tied", lengths="ragged", steps=4,
-               engine="generate"):  # fmt: skip
+               engine="generate", objective="sdft", replays=False):  # fmt: skip
     """A trainer with recorded rollouts, on plain weights where `processes` is 0."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -52,11 +98,11 @@ def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="ti
     from trl.experimental.sdft import SDFTConfig
 
     from trainer.run.directory import RunDirectory
-    from trainer.teachers.demonstrations import answered
+    from trainer.settings.options import Train
     from trainer.training.arguments import CHECKPOINTING
     from trainer.training.microbatches import MicrobatchLimit
+    from trainer.training.replay import Replay
     from trainer.training.rollout import Rollout
-    from trainer.training.self_distillation import SelfDistillationTrainer
     from trainer.training.sharding import require_shardable
 
     set_seed(0)
@@ -70,14 +116,16 @@ def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="ti
         ddp_backend="gloo" if processes else None,
     )  # fmt: skip
     if processes:
-        require_shardable(SimpleNamespace(objective="sdft", rollout_engine=engine), arguments)  # pyright: ignore
-    trainer = SelfDistillationTrainer(
+        require_shardable(Train(rollout_engine=engine), arguments)
+    rows = Dataset.from_dict({"prompt": PROMPTS, "row": list(range(ROLLOUTS))})
+    made, more = kind_of_trainer(objective)
+    trainer = made(
         model=untied() if head == "untied" else AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32),
-        args=arguments, train_dataset=Dataset.from_dict({"prompt": PROMPTS, "row": list(range(ROLLOUTS))}),
-        processing_class=AutoTokenizer.from_pretrained(STUDENT), run_directory=RunDirectory(folder),
-        limit=MicrobatchLimit(max_tokens=60), engine=engine,
+        args=arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(STUDENT),
+        run_directory=RunDirectory(folder), limit=MicrobatchLimit(max_tokens=60), engine=engine,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
-        contexts=SimpleNamespace(request=answered(CONTEXTS), ids=CONTEXTS.__getitem__),
+        # One prompt a step, so that only one process has one.
+        replay=Replay(rows.select([ROLLOUTS - 1]), ROLLOUTS - 1, 1 / ROLLOUTS) if replays else None, **more,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.sampler.sample = lambda given, tell=None: [
@@ -98,22 +146,23 @@ def learn(rank, processes, folder, options):
     if rank == 0:
         logs = [record for record in trainer.state.log_history if "loss" in record]
         (folder / "logs.json").write_text(json.dumps(logs))
-    teacher = {}
-    for name, (weight, _) in (trainer.ema.pairs if trainer.ema else {}).items():
+    teacher, ema = {}, getattr(trainer, "ema", None)
+    for name, (weight, _) in (ema.pairs if ema else {}).items():
         teacher[name] = weight.detach().full_tensor() if processes else weight.detach()
     if rank == 0:
         torch.save(teacher, folder / "teacher.pt")
 
 
 def sample(rank, processes, folder, options):
-    """First tokens that each process samples after the same prompt, by an engine."""
-    trainer = trainer_of(processes, folder, engine=options["engine"])
-    del trainer.sampler.sample  # the recorded ones
-    torch.manual_seed(100 + rank)
-    trainer.sampler.trainer.generation_config.max_new_tokens = 1 + rank  # processes end at different times
-    rows = [{"row": 0, "prompt": PROMPTS[0]}] * 500
-    found = Counter(rollout.completion_ids[0] for _ in range(3) for rollout in trainer.sampler.sample(rows))
-    (folder / f"sampled-{rank}.json").write_text(json.dumps(found))
+    """First tokens that each process samples after the same prompt, by each engine."""
+    for engine in options["engines"]:
+        trainer = trainer_of(processes, folder, engine=engine)
+        del trainer.sampler.sample  # the recorded ones
+        torch.manual_seed(100 + rank)
+        trainer.sampler.trainer.generation_config.max_new_tokens = 1 + rank  # processes end at different times
+        rows = [{"row": 0, "prompt": PROMPTS[0]}] * 500
+        found = Counter(rollout.completion_ids[0] for _ in range(3) for rollout in trainer.sampler.sample(rows))
+        (folder / f"{engine}-{rank}.json").write_text(json.dumps(found))
 
 
 def _begin(work, rank, processes, port, folder, options):
@@ -157,20 +206,28 @@ def distance(ours: dict, theirs: dict) -> float:
 
 
 def require_same(logs, others, tolerance=TOLERANCE):
+    """Adam makes whole steps of what is rounding in a gradient, so that later gradients differ by more than losses."""
     assert len(logs) == len(others)
     for ours, theirs in zip(logs, others, strict=True):
-        for name in ("loss", "grad_norm", "kl/forward", "entropy/teacher", "completions/mean_length"):
-            assert theirs[name] == pytest.approx(ours[name], rel=tolerance), (name, theirs["epoch"])
+        assert {"loss", "grad_norm", "completions/mean_length"} < ours.keys()
+        names = ours.keys() & {"loss", "grad_norm", "kl/forward", "kl/reverse", "entropy/teacher", "replay/kl"}
+        for name in names:
+            near = 3 * tolerance if name == "grad_norm" else tolerance
+            same = pytest.approx(ours[name], rel=near, abs=1e-7, nan_ok=True)  # a KL is a difference
+            assert theirs[name] == same, (name, theirs["epoch"])
 
 
 @pytest.mark.parametrize(
     ("processes", "options"),
     [
-        (2, {"kind": "ema", "alpha": 0.0}),
+        (2, {"kind": "ema", "alpha": 0.0, "replays": True}),
         (4, {"kind": "ema", "alpha": 0.5, "lengths": "one process has no token in the loss"}),
         (2, {"kind": "base", "alpha": 1.0, "head": "untied"}),
         (2, {"kind": "live", "alpha": 0.5}),
-        (2, {"kind": "ema", "alpha": 0.0, "lora": True, "head": "untied"}),
+        (2, {"kind": "ema", "alpha": 0.0, "replays": True, "lora": True, "head": "untied"}),
+        (2, {"kind": "live", "objective": "served", "alpha": 0.5}),
+        (2, {"kind": "live", "objective": "served over bytes"}),
+        (2, {"kind": "live", "objective": "served over bytes", "lora": True, "head": "untied"}),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
@@ -186,10 +243,10 @@ def test_sharded_processes_learn_what_one_learns(tmp_path, processes, options):
         assert distance(*teachers) < (1e-3 if options.get("lora") else TOLERANCE)
 
 
-@pytest.mark.parametrize("lora", [False, True])
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path, lora):
-    alone = in_processes(2, tmp_path / "alone", lora=lora, steps=6)
-    for processes, steps in ((2, 2), (0, 4), (4, 6)):
+@pytest.mark.parametrize(("lora", "parts"), [(False, ((2, 2), (0, 4), (4, 6))), (True, ((2, 2), (0, 4)))])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, lora, parts):
+    alone = in_processes(2, tmp_path / "alone", lora=lora, steps=parts[-1][1])
+    for processes, steps in parts:
         logs = in_processes(processes, tmp_path / "parts", lora=lora, steps=steps)
     require_same(alone, logs, 5e-5)
     teachers = [torch.load(tmp_path / run / "teacher.pt") for run in ("alone", "parts")]
@@ -204,14 +261,13 @@ def test_a_run_that_goes_on_with_as_many_processes_ends_with_the_same_bits(tmp_p
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("engine", ["generate", "sharded"])
-def test_rollouts_of_sharded_weights_are_drawn_from_the_students_law(tmp_path, engine):
-    in_processes(2, tmp_path / engine, sample, engine=engine)
+def test_rollouts_of_sharded_weights_are_drawn_from_the_students_law(tmp_path):
+    in_processes(2, tmp_path, sample, engines=("generate", "sharded"))
     model = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32).eval()
     with torch.no_grad():
         law = model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
-    for rank in (0, 1):
-        found = {int(k): n for k, n in json.loads((tmp_path / engine / f"sampled-{rank}.json").read_text()).items()}
+    for file in ("generate-0", "generate-1", "sharded-0", "sharded-1"):
+        found = {int(k): n for k, n in json.loads((tmp_path / f"{file}.json").read_text()).items()}
         total = sum(found.values())
         likely = [token for token in law.topk(5).indices.tolist() if law[token] * total > 20]
         assert likely
@@ -227,6 +283,9 @@ ACCELERATE = [
     "-m", "accelerate.commands.launch", "--config_file", "docker/accelerate/fsdp2.yaml", "--num_processes", "2",
     "-m", "trainer", "train",
 ]  # fmt: skip
+
+# What `--objective auto` measures on: answers of 64 tokens at most, or none is whole.
+SCORED = ("--eval_data_path", WORLD / "eval_data.json", "--max_eval_samples", "16", "--max_completion_length", "64")
 
 
 def command(launcher, folder, *more):
@@ -253,13 +312,12 @@ def run(words):
     ("launcher", "more"),
     [
         ([*TORCHRUN], ("--objective", "sft", "--fsdp", "true")),
-        ([*TORCHRUN], ("--fsdp", "true", "--rollout_engine", "sharded", "--eval_data_path", "ROWS")),
+        ([*TORCHRUN], ("--fsdp", "true", "--rollout_engine", "sharded", *SCORED, "--objective", "auto")),
         ([*ACCELERATE], ("--use_peft",)),
     ],
-    ids=["torchrun-sft", "torchrun-sdft-scored", "accelerate-lora"],
+    ids=["torchrun-sft", "torchrun-auto-scored", "accelerate-lora"],
 )
 def test_a_command_of_the_readme_trains_and_leaves_a_checkpoint_that_plain_transformers_loads(folder, launcher, more):
-    more = [folder / "rows.json" if word == "ROWS" else word for word in more]
     done = run(command(launcher, folder, *more))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("── finished") == 1 and done.stdout.count("step 4/4") == 1
@@ -276,21 +334,10 @@ def test_a_command_of_the_readme_trains_and_leaves_a_checkpoint_that_plain_trans
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("launcher", "more", "told"),
-    [
-        (["-m", "trainer", "train"], ["--fsdp", "true"], "a process that was started alone. Start as many"),
-        ([*TORCHRUN], ["--fsdp", "full_shard"], "expected true or false"),
-        ([*TORCHRUN], ["--rollout_engine", "sharded"], "--rollout_engine sharded is for weights that are spread"),
-        ([*TORCHRUN], ["--fsdp", "true", "--objective", "served", "http://localhost:9"], "which is not supported yet"),
-    ],
-)
-def test_what_sharding_cant_be_combined_with_is_said_before_anything_is_loaded(folder, launcher, more, told):
-    done = run(command(launcher, folder, *more))
-    assert done.returncode != 0 and told in done.stderr and "── model" not in done.stdout
-    if launcher != TORCHRUN:
-        assert done.returncode == 2
-    assert not (folder / "run").exists()
+def test_what_sharding_cant_be_combined_with_is_said_before_anything_is_loaded(folder):
+    done = run(command(TORCHRUN, folder, "--rollout_engine", "sharded"))
+    assert done.returncode != 0 and "--rollout_engine sharded is for weights that are spread" in done.stderr
+    assert "── model" not in done.stdout and not (folder / "run").exists()
 
 
 def test_a_killed_process_ends_the_others_with_a_message_and_the_same_command_goes_on(folder):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from trainer.evaluation.verdicts import Decision
 from trainer.evaluation.ways import ways_to_show
 from trainer.run.atomic import write_text
 from trainer.run.directory import RunDirectory
+from trainer.run.processes import from_main_process
 from trainer.settings.options import Train
 from trainer.settings.resolve import Resolved, read_config_file
 from trainer.teachers.preflight import require_teacher
@@ -31,7 +31,7 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     A run that was begun keeps both: they are taken from the run directory, and nothing is measured again.
 
     Raises:
-        UsageError: nothing that was measured has a signal (says why); no rows to measure on; several processes; or
+        UsageError: nothing that was measured has a signal (says why); no rows to measure on; or
             what `train` would refuse anyway, which is found before the measurement.
         TeacherError: the served teacher is gone.
         Stopped: SIGINT or SIGTERM.
@@ -44,11 +44,6 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
     if begun.is_file():
         former = read_config_file(str(begun))
         return _with_choice(resolved, {name: former.get(name) for name in CHOSEN}, f"that of {begun}"), None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"{flags} measures in one process. Measure first, `python -m trainer check --headroom {AUTO_ROWS}"
-            " …`, and name what it recommends."
-        )
     load_scorer(resolved.settings.scorer)
     settings = settle(dataclasses.replace(resolved.settings, objective="sdft") if open_objective else resolved.settings)
     if settings.eval_data_path is None:
@@ -62,7 +57,7 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         require_teacher(settings)
     if not open_objective:  # the way is chosen by the student's own answers: a served teacher need not be paid for its
         settings = dataclasses.replace(settings, vllm_server_base_url=None)
-    decision, record = _measured(settings, inputs)
+    decision, record = from_main_process(lambda: _measured(settings, inputs))
     record["chosen"] = chosen
     if not open_objective:
         return _with_choice(resolved, {"show_context": record["show_context"]}, CHOSEN_BY_AUTO), record

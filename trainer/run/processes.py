@@ -1,17 +1,34 @@
 """The processes that were started together: which of them speaks for all, and what it means when one is gone."""
 
+import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from trainer.errors import TrainerError
 
+T = TypeVar("T")
+
+LONGEST_WAIT = datetime.timedelta(days=30)  # for the main process; longer than anything that it does alone
 LOST = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
 
 
 def is_main_process() -> bool:
     """Whether this is the process that prints, and writes the run's files."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def from_main_process(compute: Callable[[], T]) -> T:
+    """What the main process computes, on each of the processes; the others wait as long as it takes."""
+    import torch.distributed as dist  # here, because whoever reports progress imports this file
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return compute()
+    group: Any = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)  # others give up after minutes
+    found: list[Any] = [compute() if is_main_process() else None]
+    dist.broadcast_object_list(found, src=0, group=group)
+    return found[0]
 
 
 @contextmanager

@@ -235,9 +235,10 @@ class Assembly:
         if is_asked_for(arguments):
             shards = arguments.world_size
             engine = choose_copy(engine, student, device, half=device.type == "cuda" and bool(arguments.bf16))
+        copies = int(self.inputs.replay is not None and not self.settings.use_peft)
         return {
             "run_directory": self.directory,
-            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing, shards),
+            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing, shards, copies),
             "normalization": self.settings.loss_normalization,
             "replay": self.inputs.replay,
             "engine": choose_engine(engine, student, device, self._longest_rollouts()),

@@ -73,7 +73,7 @@ def token_weights(counts: Sequence[int], normalization: str, tokens_of_the_step:
 
 
 def fitting_limit(
-    model: PreTrainedModel, device: torch.device, checkpointing: bool, shards: int = 1
+    model: PreTrainedModel, device: torch.device, checkpointing: bool, shards: int = 1, copies: int = 0
 ) -> MicrobatchLimit:
     """A limit in tokens from the sizes of the model and of the device's memory; printed with its reason.
 
@@ -82,10 +82,11 @@ def fitting_limit(
     Args:
         checkpointing: Whether layers are computed again in the backward pass.
         shards: Processes that the weights, and what goes with them, are spread over.
+        copies: Of all weights in float32, beyond the teacher's; replay keeps one.
     """
     memory, per_token = device_memory(device), token_bytes(model, checkpointing)
     frozen = is_in_four_bits(model)
-    weights = model.get_memory_footprint() if frozen else BYTES_PER_PARAMETER * model.num_parameters()
+    weights = model.get_memory_footprint() if frozen else (BYTES_PER_PARAMETER + 4 * copies) * model.num_parameters()
     room = MEMORY_SHARE * (memory - weights // shards)
     tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
     print(

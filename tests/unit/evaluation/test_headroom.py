@@ -331,12 +331,6 @@ def test_auto_without_evaluation_rows_is_a_usage_error_that_names_the_flag(tmp_p
         auto("--train_data_path", tiny_world / "train_data.json", "--output_dir", tmp_path)
 
 
-def test_auto_in_several_processes_says_to_measure_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="check --headroom 64"):
-        auto("--output_dir", tmp_path)
-
-
 def headroom(tiny_world, student_path, *argv) -> int:
     data = tiny_world / "eval_data.json"
     words = ["--headroom", "6", "--eval_data_path", data, "--model_name_or_path", student_path, *SMALL, *argv]
