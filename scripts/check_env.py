@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Is this machine ready to train? Runs on its own, with any Python, also where torch is missing or broken.
+"""Is this machine ready to train? Runs with any Python, before anything is installed, also where torch is broken.
 
     python scripts/check_env.py [FOLDER]      FOLDER is where runs will be written [outputs]
 
@@ -8,16 +8,16 @@ followed by the command that mends it. A note is no problem, and worth knowing b
 """
 
 import errno
-import fcntl
 import os
 import re
-import shutil
+import socket
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from dataclasses import dataclass
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from trainer.run.machine import BYTES_PER_PARAMETER, DEFAULT_STUDENT, Report, describe_machine  # noqa: E402
 
 OLDEST_PYTHON = (3, 11)
 NIGHTLY = (
@@ -26,33 +26,8 @@ NIGHTLY = (
 )
 
 
-WRITTEN_IN = 1_790_000_000  # seconds since 1970; a clock before that is wrong
-CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-ROOM = 20 * 2**30  # bytes: two checkpoints of a student of 0.6 billion parameters with its optimizer and teacher
-
-
-@dataclass
-class Report:
-    """Lines to print, and what has to be mended."""
-
-    lines: list
-    problems: list
-
-    def add(self, subject, text):
-        self.lines.append(f"{subject:<20}{text}")
-
-    def problem(self, text, mend):
-        self.problems.append(f"PROBLEM  {text}\n   mend  {mend}")
-
-    def note(self, text):
-        self.problems.append(f"note     {text}")
-
-    def code(self):
-        return 2 if any(problem.startswith("PROBLEM") for problem in self.problems) else 0
-
-
 def main():
-    report = Report([], [])
+    report = Report()
     report.add("python", sys.version.split()[0])
     if sys.version_info < OLDEST_PYTHON:
         report.problem("Python 3.11 or newer is needed.", "install python3.11, or use the container.")
@@ -61,82 +36,95 @@ def main():
     torch = import_torch(report)
     if torch is not None:
         describe_torch(report, torch, driver)
-    describe_place(report, sys.argv[1] if sys.argv[1:] else "outputs")
-    describe_network(report)
-    describe_memory(report)
-    if time.time() < WRITTEN_IN:
-        report.problem(f"the clock says {time.strftime('%Y-%m-%d')}; certificates will be refused.", "set the clock.")
-    sys.stdout.reconfigure(errors="replace")
-    print("\n".join(report.lines + report.problems))
+    describe_machine(report, sys.argv[1] if sys.argv[1:] else "outputs")
+    describe_ports(report)
+    show(report)
     return report.code()
 
 
-def describe_place(report, name):
-    """Can runs be written there, with locks and flushing, and is there room?"""
-    folder = os.path.abspath(name)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
+def show(report):
+    """Print it, each problem with its mend."""
+    sys.stdout.reconfigure(errors="replace")
+    for subject, text in report.lines:
+        print(f"{subject:<20}{text}")
+    for text, mend in report.problems:
+        print(f"PROBLEM  {text}\n   mend  {mend}")
+    for text in report.notes:
+        print(f"note     {text}")
+
+
+def describe_ports(report, folder=ROOT):
+    """Are the ports free that the stack publishes on this machine, as docker-compose.yml, .env and the shell say?"""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            locks, flushing = has_locks(file), has_flushing(folder)
-    except OSError as error:
-        report.problem(f"{folder} can't be written to: {error.strerror}.", f"sudo chown -R $(id -u) {folder}")
-        return
-    free = shutil.disk_usage(folder).free
-    report.add("runs in", f"{folder}, {free / 2**30:.0f} GiB free")
-    if not locks:
-        report.note(f"the file system of {folder} has no locks: start one `train` at a time in a folder.")
-    if not flushing:
-        report.note(f"the file system of {folder} can't flush folders: a power cut may lose the last moment of a run.")
-    if free < ROOM:
-        report.note(f"{free / 2**30:.1f} GiB are free; two checkpoints of the default student take {ROOM / 2**30:.0f}.")
-
-
-def has_locks(file):
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
-
-
-def has_flushing(folder):
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with open(os.path.join(folder, "docker-compose.yml"), encoding="utf-8") as file:
+            published = re.findall(r"\$\{(\w+_PORT):-(\d+)\}:\d+", file.read())
     except OSError:
-        return False
-    return True
+        return  # a container, or an installed package
+    chosen = dotenv(os.path.join(folder, ".env"))
+    ports = {}
+    for variable, default in published:
+        port = os.environ.get(variable) or chosen.get(variable) or default
+        if not port.isdecimal() or int(port) > 65535:
+            report.problem(f"{variable} is {port!r}, expected a port from 0 to 65535.", f"mend {variable} in .env.")
+        elif int(port):  # of 0 Docker takes a free one
+            ports.setdefault(int(port), []).append(variable)
+    for port, variables in ports.items():
+        describe_port(report, port, variables)
+    report.add("ports", ", ".join(f"{port} ({', '.join(variables)})" for port, variables in ports.items()) or "any")
 
 
-def describe_network(report):
-    """What the environment says of proxies and certificates; nothing is asked of a network."""
-    proxies = {kind: without_login(url) for kind, url in urllib.request.getproxies().items() if kind != "no"}
-    report.add("proxies", ", ".join(f"{kind}: {url}" for kind, url in proxies.items()) or "none")
-    if any(kind in proxies for kind in ("http", "all")) and not urllib.request.proxy_bypass("127.0.0.1"):
-        report.note("a teacher on this machine would be asked by the proxy. Set NO_PROXY=localhost,127.0.0.1,teacher.")
-    for variable in CERTIFICATES:
-        name = os.environ.get(variable)
-        if name and not os.path.exists(name):
-            report.problem(f"{variable} names {name}, which is not there.", f"mend {variable}, or unset it.")
+def describe_port(report, port, variables):
+    mend = f"set {variables[-1]} to another port in .env (0: Docker picks a free one)."
+    if len(variables) > 1:
+        report.problem(f"{' and '.join(variables)} are both {port}.", mend)
+    if is_taken(port):
+        holder = holder_of(port)
+        ours = "; perhaps this stack runs already (`docker compose ps`)" if holder.startswith("docker") else ""
+        report.note(f"port {port} is taken by {holder}{ours}: `docker compose up` can't have it. Stop that, or {mend}")
 
 
-def without_login(url):
-    return re.sub(r"//[^/@]*@", "//***@", url)
+def dotenv(path):
+    """The settings in a .env file, as Compose reads plain ones; none where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            pairs = re.findall(r"^\s*(?:export\s+)?(\w+)\s*=\s*(.*?)(?:\s+#.*)?$", file.read(), re.MULTILINE)
+    except OSError:
+        return {}
+    return {name: value.strip().strip("\"'") for name, value in pairs}
 
 
-def describe_memory(report):
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = "/sys/fs/cgroup/memory.max"
-    text = open(limit).read().strip() if os.path.exists(limit) else "max"  # noqa: SIM115
-    memory = min(pages, int(text)) if text.isdecimal() else pages
-    report.add("memory", f"{memory / 2**30:.0f} GiB")
-    encoding = sys.stdout.encoding or ""
-    if encoding.lower().replace("-", "") != "utf8":
-        report.note(f"the terminal shows {encoding}: arrows and bars appear as question marks. Set LC_ALL=C.UTF-8.")
+def is_taken(port):
+    """Whether a program listens there, on the loopback interface or on all."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else connections that have ended count too
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def holder_of(port):
+    """The program that listens at a port, as Linux tells it."""
+    sockets = {f"socket:[{inode}]" for inode in listening(port)}
+    for process in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        try:
+            folder = f"/proc/{process}/fd"
+            if any(os.readlink(f"{folder}/{name}") in sockets for name in os.listdir(folder)):
+                with open(f"/proc/{process}/comm") as file:
+                    return f"{file.read().strip()} (process {process})"
+        except OSError:  # it is another user's, or has ended
+            continue
+    return f"a program of another user (`sudo ss -ltnp 'sport = :{port}'` names it)"
+
+
+def listening(port):
+    """The inodes of sockets that listen at a port."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if os.path.exists(table):
+            with open(table) as file:
+                rows = [line.split() for line in file.readlines()[1:]]
+            yield from (row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port)
 
 
 def driver_version():
@@ -183,6 +171,12 @@ def describe_gpu(report, torch, index):
     name = torch.cuda.get_device_name(index)
     memory = torch.cuda.get_device_properties(index).total_memory / 2**30
     report.add(f"gpu {index}", f"{name}, {memory:.0f} GiB, compute capability {capability[0]}.{capability[1]}")
+    needed = BYTES_PER_PARAMETER * DEFAULT_STUDENT / 2**30
+    if memory < needed:
+        report.note(
+            f"training all weights of the default student takes {needed:.0f} GiB. Pass --use_peft, or a smaller "
+            "--model_name_or_path."
+        )
     report.add("bfloat16", "yes" if torch.cuda.is_bf16_supported() else "no: training runs in float32")
     wrong = missing_kernels(name, capability, torch.cuda.get_arch_list())
     if wrong:

@@ -27,12 +27,8 @@ import torch  # noqa: E402
 from step import Case, build, peak_memory, reset_peak_memory  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from trainer.training.microbatches import (  # noqa: E402
-    BYTES_PER_PARAMETER,
-    MicrobatchLimit,
-    device_memory,
-    token_bytes,
-)
+from trainer.run.machine import BYTES_PER_PARAMETER  # noqa: E402
+from trainer.training.microbatches import MicrobatchLimit, device_memory, token_bytes  # noqa: E402
 from trainer.training.rollout import Rollout  # noqa: E402
 
 MIB = 2**20

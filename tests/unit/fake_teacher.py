@@ -4,6 +4,7 @@ import json
 import math
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,7 @@ class FakeTeacher:
         score: Maps the ids of a prompt and K to the log-probabilities by token at each position, the prompt's own
             token among them.
         tokenizer: Of transformers; without one each byte of a text is a token.
+        clock_ahead: Seconds by which its answers are dated ahead of this machine's clock.
     """
 
     def __init__(self, reply: Callable[[dict[str, Any]], Any] = echo, **settings: Any):
@@ -74,6 +76,7 @@ class FakeTeacher:
         self.api_key = settings.get("api_key")
         self.score: Callable[[list[int], int], list[dict[int, float]]] = settings.get("score", scattered)
         self.tokenizer = settings.get("tokenizer")
+        self.clock_ahead = settings.get("clock_ahead", 0.0)
 
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -200,6 +203,9 @@ def _handler(teacher: FakeTeacher) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data[: len(data) // 2] if cut else data)
             self.close_connection = self.close_connection or bool(cut)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((timestamp or time.time()) + teacher.clock_ahead)
 
         def log_message(self, *args: object) -> None:
             pass

@@ -3,10 +3,13 @@
 import importlib.metadata
 import platform
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 from trainer.errors import TeacherError
 from trainer.evaluation.scorer import load_scorer
-from trainer.settings.options import Check
+from trainer.run.machine import Report, describe_machine
+from trainer.settings.options import Check, Train
 from trainer.settings.resolve import Resolved
 from trainer.teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
 from trainer.teachers.served.batch import run_until_stopped
@@ -15,6 +18,7 @@ from trainer.teachers.served.failures import NO_SUCH_PLACE, ServerRefused
 
 OK, FAIL, NOTE = "ok", "FAIL", "note"
 NO_VERSION = "no vLLM version"
+SOON, CLOCKS_DIFFER = 7.0, 60.0  # days that a run may last, seconds that the way of an answer can't explain
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,13 @@ def run(resolved: Resolved) -> int:
     settings: Check = resolved.settings
     load_scorer(settings.scorer)  # before anything is asked
     client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
-    print(_environment(), flush=True)
+    for finding in [_environment(), *_machine()]:
+        print(finding, flush=True)
     if client is not None:
         findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
         if any(finding.mark == FAIL for finding in findings):
             return TeacherError.exit_code
+    print(_student(settings), flush=True)
     if settings.headroom is not None:
         from trainer.evaluation import headroom  # with torch, which the checks above do without
 
@@ -66,6 +72,8 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
             state = "is healthy" if await client.health() else "answers and has no /health"
             version = await client.version()
             say(OK, subject, f"{client.base_url} {state}, {await _maker(client, version)}")
+            for finding in await _between(client):
+                say(*finding)
             subject = "model served"
             served = await client.models()
             model = await unlisted(client) if served is None else find_model(client, served)
@@ -80,6 +88,32 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
         for finding in [*_left_out(client), *scores, _fit_for(all(mark == OK for mark, *_ in scores))]:
             say(*finding)
     return findings
+
+
+async def _between(client: TeacherClient) -> list[tuple[str, str, str]]:
+    """What lies between this machine and the teacher, and would hurt later: proxies, certificates, clocks."""
+    found = [
+        (NOTE, "proxy", f"requests go by {proxy}; NO_PROXY=HOST lets them go past it")
+        for proxy in dict.fromkeys(client.proxies)
+    ]
+    days = await client.days_of_certificate()
+    if days is not None and days < SOON:
+        found.append(
+            (NOTE, "certificate", f"the server's runs out in {days:.1f} days, and ends a run that lasts longer")
+        )
+    ahead = client.clock_ahead
+    if ahead is not None and abs(ahead) > CLOCKS_DIFFER:
+        found.append((NOTE, "clock", _apart(ahead)))
+    return found
+
+
+def _apart(ahead: float) -> str:
+    """What is wrong with clocks of which the teacher's is so many seconds ahead."""
+    by, is_behind = timedelta(seconds=round(abs(ahead))), ahead > 0
+    return (
+        f"this machine's is {by} {'behind' if is_behind else 'ahead of'} the teacher's: certificates and signed links "
+        "may be refused. Compare `date -u` on both, and set the wrong one"
+    )
 
 
 async def _maker(client: TeacherClient, version: str | None) -> str:
@@ -143,6 +177,37 @@ def _lack(error: TeacherError, path: str) -> str:
     return str(error)
 
 
+def _machine() -> list[Finding]:
+    """What of this machine would hurt a run."""
+    report = Report()
+    describe_machine(report, Train.output_dir)
+    texts = [*(f"{text} Mend: {mend}" for text, mend in report.problems), *report.notes]
+    return [Finding(NOTE, "machine", text) for text in texts]
+
+
+def _student(settings: Check) -> Finding:
+    """How large the student is, and whether there is memory to train it."""
+    from trainer.models.size import parameters_of
+
+    subject, name = "student", settings.model_name_or_path
+    parameters = parameters_of(name)
+    if parameters is None:
+        where = (
+            "no model.safetensors" if Path(name).is_dir() else "not on this machine: `train` asks the model hub for it"
+        )
+        return Finding(NOTE, subject, f"{name}: {where}")
+    import torch
+
+    from trainer.training.needs import memory_complaint
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training = Train(model_name_or_path=name, load_in_4bit=settings.load_in_4bit, use_peft=settings.load_in_4bit)
+    complaint = memory_complaint(training, parameters, device)
+    if complaint:
+        return Finding(NOTE, subject, complaint)
+    return Finding(OK, subject, f"{name}, {parameters / 1e6:,.1f} million parameters; there is memory to train it")
+
+
 def _environment() -> Finding:
     versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "transformers", "trl"):
@@ -150,4 +215,4 @@ def _environment() -> Finding:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} missing")
-    return Finding(NOTE, "environment", ", ".join(versions) + "; the GPU: `python scripts/check_env.py`")
+    return Finding(NOTE, "environment", ", ".join(versions) + "; GPU and ports: `python scripts/check_env.py`")

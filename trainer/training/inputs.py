@@ -22,6 +22,7 @@ from trainer.settings.options import GENERAL_PROMPTS, REPLAY_SHARE, TOOLUSE_EVAL
 from trainer.settings.resolve import Resolved
 from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
+from trainer.training.needs import warn_of_needs
 from trainer.training.replay import Replay, read_replay, replay_digests
 
 
@@ -138,6 +139,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     )
     warn_of_no_floor(resolved)
     arguments = training_arguments(resolved)
+    warn_of_needs(settings, arguments.device, arguments.world_size if arguments.fsdp else 1)
     require_a_step(len(train_rows), arguments)
     eval_rows, files = read_eval_rows(settings, encoder), digests_of(settings)
     replay = read_replay(settings, encoder, len(train_rows))

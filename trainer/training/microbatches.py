@@ -3,22 +3,19 @@
 The loss and its gradient do not depend on the grouping: every token has its weight before the split.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainer.models.architecture import is_plain, saved_bytes
 from trainer.models.four_bits import is_in_four_bits
+from trainer.run.machine import BYTES_PER_PARAMETER, machine_memory
 
 MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
-BYTES_PER_PARAMETER = 24  # in float32 weights, gradient, two moments and the teacher; bfloat16 copies for autocast
 SMALLEST, LARGEST = 2**11, 2**14  # tokens; a larger micro-batch gains no more speed
 OVERHEAD = 512  # tokens whose work is about that of one more micro-batch: starting kernels, the embedding's gradient
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -121,6 +118,4 @@ def device_memory(device: torch.device) -> int:
     """Bytes of a GPU's memory, or of the machine's, or of the container's where that is less."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
-    return min(machine, int(limit)) if limit.isdecimal() else machine
+    return machine_memory()

@@ -1,13 +1,22 @@
+import errno
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from certificates import over_tls
 from fake_teacher import FakeTeacher, Fault, Request, error
 
 from trainer.commands.check import run
 from trainer.errors import TeacherError, UsageError
+from trainer.run import machine
 from trainer.settings.options import Train
 from trainer.settings.resolve import resolve
 from trainer.teachers.preflight import TeacherIdentity, require_teacher
+from trainer.training import needs
 
 
 def check(*argv: str) -> int:
@@ -25,6 +34,7 @@ def test_a_fit_teacher_passes_every_check(capsys: pytest.CaptureFixture[str]):
     with FakeTeacher() as teacher:
         assert check(teacher.url) == 0
     found = lines(capsys)
+    found.pop("machine", None)
     assert [(subject, mark) for subject, (mark, _) in found.items()] == [
         ("environment", "note"),
         ("teacher reachable", "ok"),
@@ -34,6 +44,7 @@ def test_a_fit_teacher_passes_every_check(capsys: pytest.CaptureFixture[str]):
         ("tokens", "ok"),
         ("log-probabilities", "ok"),
         ("fit for", "ok"),
+        ("student", "note"),
     ]
     assert found["teacher reachable"][1] == f"{teacher.url} is healthy, vLLM 0.32.0"
     assert found["log-probabilities"][1].startswith("the 20 likeliest tokens")
@@ -114,6 +125,99 @@ def test_what_a_server_lacks_is_told_with_what_that_rules_out(capsys: pytest.Cap
     assert found["field seed"] == ("note", "refused: answers differ from run to run")
     assert found["tokens"][1].endswith("`--objective served` needs them. The server has no /tokenize.")
     assert found["fit for"][0] == "note" and found["fit for"][1].endswith("not for --objective served")
+
+
+@pytest.fixture
+def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Serves by TLS, with a certificate that is trusted here."""
+
+    @contextmanager
+    def served(names: str, **days: float) -> Iterator[str]:
+        with over_tls(FakeTeacher(), tmp_path, names, **days) as (url, certificate):
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            yield url
+
+    return served
+
+
+def test_a_certificate_that_runs_out_soon_is_told_before_it_ends_a_run(trusting, capsys):
+    with trusting("IP:127.0.0.1", last_day=2.5) as url:
+        assert check(url) == 0
+    assert lines(capsys)["certificate"] == (
+        "note",
+        "the server's runs out in 2.5 days, and ends a run that lasts longer",
+    )
+
+
+def test_a_certificate_that_lasts_is_not_talked_of(trusting, capsys):
+    with trusting("IP:127.0.0.1") as url:
+        assert check(url) == 0
+    assert "certificate" not in lines(capsys)
+
+
+@pytest.mark.parametrize(("names", "days", "said"), [
+    ("IP:127.0.0.1", {"first_day": -9, "last_day": -1}, "certificate has expired. Look at this machine's clock"),
+    ("IP:127.0.0.1", {"first_day": 1}, "certificate is not yet valid. Look at this machine's clock"),
+    ("DNS:other.example", {}, "Pass the URL with the name that the certificate is made out to"),
+])  # fmt: skip
+def test_a_certificate_that_is_refused_fails_at_once_with_its_cause(trusting, capsys, names, days, said):
+    with trusting(names, **days) as url:
+        assert check(url) == 3
+    mark, text = lines(capsys)["teacher reachable"]
+    assert mark == "FAIL" and said in text and "gave up" not in text
+
+
+def test_a_certificate_of_nobody_we_know_fails_with_the_variable_to_set(tmp_path, capsys):
+    with over_tls(FakeTeacher(), tmp_path, "IP:127.0.0.1") as (url, _):
+        assert check(url) == 3
+    assert "SSL_CERT_FILE" in lines(capsys)["teacher reachable"][1]
+
+
+@pytest.mark.parametrize(("ahead", "said"), [
+    (3 * 3600, r"this machine's is (2:59:5\d|3:00:0\d) behind the teacher's: certificates"),
+    (-400 * 86400, r"this machine's is (399 days, 23:59:5\d|400 days, 0:00:0\d) ahead of the teacher's: certificates"),
+])  # fmt: skip
+def test_a_clock_that_differs_from_the_teachers_is_told(capsys, ahead, said):
+    with FakeTeacher(clock_ahead=ahead) as teacher:
+        assert check(teacher.url) == 0
+    mark, text = lines(capsys)["clock"]
+    assert mark == "note" and re.match(said, text)
+
+
+def test_a_proxy_that_is_asked_is_told(capsys, monkeypatch):
+    with FakeTeacher() as proxy:  # asked by it, each URL is one of a server elsewhere
+        proxy.answer = whole_urls(proxy.answer)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert check("http://teacher.invalid:8000") == 0
+    mark, text = lines(capsys)["proxy"]
+    assert mark == "note" and text.startswith(f"requests go by {proxy.url} (http_proxy)")
+
+
+def whole_urls(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    return lambda asked: answer(Request(asked.method, urlsplit(asked.path).path, asked.authorization, asked.body))
+
+
+def test_what_of_the_machine_would_hurt_is_told_too(capsys, monkeypatch):
+    monkeypatch.setattr(machine.fcntl, "flock", failing)
+    with FakeTeacher() as teacher:
+        assert check(teacher.url) == 0
+    mark, text = lines(capsys)["machine"]
+    assert mark == "note" and "has no locks: start one `train` at a time" in text
+
+
+def failing(*_: Any) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_the_student_is_told_with_whether_there_is_memory_to_train_it(capsys, monkeypatch, student_path):
+    with FakeTeacher() as teacher:
+        assert check(teacher.url, "--model_name_or_path", student_path) == 0
+        text = f"{student_path}, 0.7 million parameters; there is memory to train it"
+        assert lines(capsys)["student"] == ("ok", text)
+        monkeypatch.setattr(needs, "device_memory", lambda device: 2**20)
+        assert check(teacher.url, "--model_name_or_path", student_path) == 0
+    mark, text = lines(capsys)["student"]
+    assert mark == "note" and "has 0.000977. Pass --use_peft" in text
 
 
 def test_no_url_is_a_usage_error_that_shows_one():

@@ -1,11 +1,15 @@
 """The environment check: stands alone, and knows which torch build runs on which GPU."""
 
+import contextlib
 import importlib.util
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from certificates import certificate
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "check_env.py"
 SPEC = importlib.util.spec_from_file_location("check_env", SCRIPT)
@@ -70,6 +74,22 @@ def test_certificates_that_are_not_there_are_a_problem(tmp_path):
     assert done.returncode == 2 and "ca.pem, which is not there" in done.stdout
 
 
+def test_a_file_without_certificates_is_a_problem(tmp_path):
+    (tmp_path / "ca.pem").write_text("-----BEGIN")
+    done = told(tmp_path, REQUESTS_CA_BUNDLE=str(tmp_path / "ca.pem"))
+    assert done.returncode == 2 and "ca.pem, which holds no certificates" in done.stdout
+
+
+def test_certificates_that_have_all_run_out_are_a_problem(tmp_path):
+    _, file = certificate(tmp_path, "DNS:ca.example", first_day=-9, last_day=-1)
+    done = told(tmp_path, CURL_CA_BUNDLE=str(file))
+    assert done.returncode == 2 and f"every certificate of CURL_CA_BUNDLE={file} has run out" in done.stdout
+
+
+def test_certificates_that_are_valid_are_no_problem(tmp_path):
+    assert "PROBLEM" not in told(tmp_path, SSL_CERT_FILE=str(certificate(tmp_path, "DNS:ca.example")[1])).stdout
+
+
 def test_a_folder_that_takes_no_files_is_a_problem():
     done = told("/proc/nowhere")
     assert done.returncode == 2 and "/proc can't be written to" in done.stdout
@@ -79,12 +99,78 @@ def test_a_narrow_terminal_is_worth_a_note(tmp_path):
     assert "the terminal shows iso8859-1" in told(tmp_path, PYTHONIOENCODING="iso-8859-1").stdout
 
 
-def test_a_file_system_without_locks_and_flushing_is_worth_a_note(tmp_path, monkeypatch, capsys):
-    def missing(*_):
-        raise OSError(check_env.errno.ENOSYS, "no")
+@contextlib.contextmanager
+def listening(host="127.0.0.1"):
+    with socket.create_server((host, 0)) as server:
+        yield server.getsockname()[1]
 
-    monkeypatch.setattr(check_env.fcntl, "flock", missing)
-    monkeypatch.setattr(check_env.os, "fsync", missing)
-    report = check_env.Report([], [])
-    check_env.describe_place(report, str(tmp_path / "runs"))
-    assert "no locks" in report.problems[0] and "can't flush" in report.problems[1] and report.code() == 0
+
+@pytest.fixture
+def stack(tmp_path, monkeypatch):
+    """A folder with a docker-compose.yml that publishes two ports, and what is found of them."""
+    for variable in ("TEACHER_PORT", "STUDENT_PORT", "DASHBOARD_PORT", "CHAT_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def found(teacher, student=0, settings=""):
+        (tmp_path / "docker-compose.yml").write_text(
+            f"- 127.0.0.1:${{TEACHER_PORT:-{teacher}}}:8000\n- 127.0.0.1:${{STUDENT_PORT:-{student}}}:8000\n"
+        )
+        (tmp_path / ".env").write_text(settings)
+        report = check_env.Report()
+        check_env.describe_ports(report, str(tmp_path))
+        return report
+
+    return found
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_a_program_has_is_told_with_the_program_and_the_setting(stack, host):
+    with listening(host) as port:
+        report = stack(port)
+        name = Path("/proc/self/comm").read_text().strip()
+        assert report.notes == [
+            f"port {port} is taken by {name} (process {os.getpid()}): `docker compose up` can't have it. Stop that, or "
+            "set TEACHER_PORT to another port in .env (0: Docker picks a free one)."
+        ]
+        assert report.code() == 0
+    assert stack(port).notes == []
+
+
+def test_the_environment_file_and_the_shell_say_which_ports_count(stack, monkeypatch):
+    with listening() as taken, listening() as other:
+        assert stack(taken, settings="TEACHER_PORT=0\n").notes == []
+        assert f"port {taken} " in stack(0, settings=f"export STUDENT_PORT = '{taken}'  # mine\n").notes[0]
+        monkeypatch.setenv("STUDENT_PORT", str(other))
+        assert f"port {other} " in stack(0, settings=f"STUDENT_PORT={taken}").notes[0]
+
+
+def test_connections_that_have_ended_leave_a_port_free(stack):
+    with listening() as port:
+        pass
+    with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)) as there:
+        here, _ = server.accept()
+        here.close()
+        there.close()
+    assert stack(port).notes == []
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ("TEACHER_PORT=8001\nSTUDENT_PORT=8001", "TEACHER_PORT and STUDENT_PORT are both 8001"),
+    ("TEACHER_PORT=80000", "TEACHER_PORT is '80000', expected a port from 0 to 65535"),
+    ("TEACHER_PORT=teacher", "TEACHER_PORT is 'teacher'"),
+])  # fmt: skip
+def test_ports_that_can_not_be_are_problems(stack, settings, said):
+    report = stack(0, settings=settings)
+    assert said in report.problems[0][0] and report.code() == 2
+
+
+def test_the_ports_of_the_real_stack_are_looked_at():
+    report = check_env.Report()
+    check_env.describe_ports(report)
+    assert all(variable in dict(report.lines)["ports"] for variable in ("TEACHER_PORT", "STUDENT_PORT", "CHAT_PORT"))
+
+
+def test_a_machine_without_compose_file_publishes_no_port(tmp_path):
+    report = check_env.Report()
+    check_env.describe_ports(report, str(tmp_path))
+    assert report.lines == []

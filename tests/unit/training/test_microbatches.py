@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from trainer.models.hidden_states import pad_right
+from trainer.run import machine
 from trainer.training import microbatches
 from trainer.training.microbatches import OVERHEAD, MicrobatchLimit, fitting_limit, group_by_length, token_weights
 
@@ -94,10 +95,9 @@ def test_the_limit_fits_the_memory_and_says_why(gib, least, most, monkeypatch, c
     assert with_a_copy.max_tokens < limit.max_tokens or limit.max_tokens in (2**11, 2**14)
 
 
-def test_the_memory_of_a_container_counts_where_it_is_less(tmp_path, monkeypatch):
-    machine = microbatches.device_memory(torch.device("cpu"))
-    monkeypatch.setattr(microbatches, "CONTAINER_LIMIT", tmp_path / "memory.max")
-    (tmp_path / "memory.max").write_text("1073741824\n")
-    assert microbatches.device_memory(torch.device("cpu")) == 2**30 < machine
-    (tmp_path / "memory.max").write_text("max\n")
-    assert microbatches.device_memory(torch.device("cpu")) >= machine
+@pytest.mark.parametrize(("text", "is_less"), [("1073741824\n", True), ("max\n", False), (f"{2**63}\n", False)])
+def test_the_memory_of_a_container_counts_where_it_is_less(text, is_less, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CONTAINER_LIMITS", [str(tmp_path / "none"), str(tmp_path / "limit")])
+    whole = microbatches.device_memory(torch.device("cpu"))
+    (tmp_path / "limit").write_text(text)
+    assert microbatches.device_memory(torch.device("cpu")) == (2**30 if is_less else whole)

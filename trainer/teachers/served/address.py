@@ -7,18 +7,22 @@ suffixes, `*.suffix`, addresses, CIDR), `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUES
 import base64
 import ipaddress
 import os
+import socket
 import ssl
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from trainer.errors import UsageError
+from trainer.run.machine import CERTIFICATES
 from trainer.settings.server_url import ServerUrl, path_of_version, shown_word
 
 SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
-CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CONNECT_SECONDS, DAY = 10.0, 86400.0
 SHORTEST_SECRET = 6  # characters; a shorter one such as "none" would black out words of messages
 EXAMPLE = "expected one like http://localhost:8000"
 
@@ -77,6 +81,10 @@ class Address:
     def host(self) -> str:
         """Its name or address, without the port."""
         return self._parts.hostname or ""
+
+    @cached_property
+    def port(self) -> int:
+        return self._parts.port or (443 if self.is_tls else 80)
 
     @cached_property
     def has_login(self) -> bool:
@@ -201,6 +209,21 @@ def tls_context() -> ssl.SSLContext:
                 f"Expected a file in PEM format. Mend {variable}, or unset it."
             ) from error
     return context
+
+
+def days_left(address: Address) -> float | None:
+    """Days until the certificate of a server runs out; None without one, without the server, or behind a proxy."""
+    if not address.is_tls or address.proxy is not None:
+        return None
+    try:
+        with (
+            socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS) as connection,
+            tls_context().wrap_socket(connection, server_hostname=address.host) as secured,
+        ):
+            told: Any = secured.getpeercert()
+    except OSError:  # the requests tell why
+        return None
+    return (ssl.cert_time_to_seconds(told["notAfter"]) - time.time()) / DAY
 
 
 def is_http_url(text: str) -> bool:

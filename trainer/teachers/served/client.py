@@ -4,6 +4,7 @@ Stock vLLM or SGLang is expected for scores; any OpenAI-compatible server does f
 all that it must have. What it lacks of the rest is found out by asking.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from trainer.data.rows.row import Message, Tool
 from trainer.errors import TeacherError, UsageError
 from trainer.settings.server_url import ServerUrl
 from trainer.teachers.served import failures, sglang
-from trainer.teachers.served.address import addresses_of
+from trainer.teachers.served.address import Proxy, addresses_of, days_left
 from trainer.teachers.served.chat_messages import Completion, Usage, call_of, openai_messages
 from trainer.teachers.served.failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
 from trainer.teachers.served.fields import Dispensable, Fields
@@ -162,6 +163,26 @@ class TeacherClient:
     def disturbances(self) -> int:
         """Outages, and replicas that answered again after one; only grows."""
         return self._ask.disturbances
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        """The proxies that its requests go by."""
+        return [address.proxy for address in self._addresses.values() if address.proxy is not None]
+
+    @property
+    def clock_ahead(self) -> float | None:
+        """Seconds by which a server's clock is ahead of this machine's, the most of them; None where none told."""
+        return max(self._transport.clocks_ahead.values(), key=abs, default=None)
+
+    async def days_of_certificate(self) -> float | None:
+        """Days until the first of the servers' certificates runs out; None where there are none, or a proxy is between.
+
+        Raises:
+            UsageError: the certificates to trust can't be read.
+        """
+        asked = [asyncio.to_thread(days_left, address) for address in self._addresses.values()]
+        known = [days for days in await asyncio.gather(*asked) if days is not None]
+        return min(known, default=None)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()

@@ -145,7 +145,7 @@ def of_answer(asked: Asked, status: int, reason: str | None, headers: Mapping[st
     text = _scrubbed(str(words or reason or "").strip(), asked.address)
     shown = f"{status} {_without_markup(text)[:500]}".strip()
     advice, healing = _of_status(status, f"{body} {text}", asked)
-    after = _seconds(headers.get("retry-after", ""))
+    after = _seconds(headers.get("retry-after", ""), headers)
     return Failure(shown, status, after, advice=advice, healing=healing, asked=asked)
 
 
@@ -330,13 +330,18 @@ def _scrubbed(text: str, address: Address) -> str:
     return text
 
 
-def _seconds(retry_after: str) -> float:
-    """The header's value from now on: it holds seconds or a date; 0 where it holds neither."""
+def _seconds(retry_after: str, headers: Mapping[str, str]) -> float:
+    """The header's value from now on: it holds seconds, or a date by the server's clock; 0 where it holds neither."""
     try:
         return max(0.0, float(retry_after))
     except ValueError:
-        pass
+        then = seconds_of(retry_after)
+    return 0.0 if then is None else max(0.0, then - (seconds_of(headers.get("date", "")) or time.time()))
+
+
+def seconds_of(date: str) -> float | None:
+    """A date of HTTP in seconds since 1970; None where it is none."""
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 0.0
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,6 +1,7 @@
 """One request to one server. A request that brings no usable answer ends in a `Failure`."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -12,14 +13,14 @@ import msgspec
 
 from trainer.errors import UsageError
 from trainer.teachers.served import failures
-from trainer.teachers.served.address import SOCKS, Address, Proxy, tls_context
+from trainer.teachers.served.address import CONNECT_SECONDS, SOCKS, Address, Proxy, tls_context
 from trainer.teachers.served.failures import Asked
 from trainer.teachers.served.notices import say_once
 
 T = TypeVar("T")
 Got = tuple[int, str | None, Mapping[str, str], bytes]  # status, reason, headers, body
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
+ANSWER_SECONDS = 600.0
 IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection, perhaps under the next request
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
 REDIRECTS, HOPS = (301, 302, 307, 308), 5
@@ -40,6 +41,7 @@ class Transport:
         self._resources = AsyncExitStack()
         self._moved: dict[str, str] = {}
         self._elsewhere: dict[Address, bool] = {}  # by the servers whose place of the API is known
+        self.clocks_ahead: dict[Address, float] = {}  # seconds by which a server's clock is ahead of this machine's
         self._errors: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError, TimeoutError)
 
     async def __aenter__(self) -> Self:
@@ -62,12 +64,18 @@ class Transport:
         except self._errors as error:
             raise failures.of_connection(error, asked) from error
         status, reason, headers, answer = got
+        self._compare_clocks(asked.address, headers)
         if status >= 400:
             raise failures.of_answer(asked, status, reason, headers, answer)
         try:
             return read(answer)
         except msgspec.DecodeError as error:
             raise failures.page_instead(asked, answer, status) or failures.broken(asked) from error
+
+    def _compare_clocks(self, address: Address, headers: Mapping[str, str]) -> None:
+        told = failures.seconds_of(headers.get("date", ""))
+        if told is not None and "age" not in headers:  # an answer that was kept somewhere tells when it was made
+            self.clocks_ahead.setdefault(address, told - time.time())
 
     async def _settled(self, asked: Asked, data: bytes | None, got: Got) -> tuple[Asked, Got]:
         """The answer, from the other place where the API may be if there is nothing at the first."""

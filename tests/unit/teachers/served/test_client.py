@@ -341,6 +341,16 @@ def test_an_unknown_model_lists_what_is_served_whatever_carries_the_request(
         ask(teacher.url, request_of, model="gpt", max_concurrency=1)
 
 
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_retry_after_that_is_a_date_is_one_of_the_servers_clock(ahead):
+    date = email.utils.formatdate(time.time() + ahead + 3, usegmt=True)
+    with FakeTeacher(lambda body: "seven", clock_ahead=ahead) as teacher:
+        teacher.faults = [Fault(429, headers={"retry-after": date})]
+        began = time.monotonic()
+        assert ask(teacher.url, chat, patience=30).text == "seven"
+    assert 1 < time.monotonic() - began < 15
+
+
 def test_a_retry_after_that_is_a_date_is_honoured():
     with FakeTeacher() as teacher:
         teacher.faults = [Fault(429, headers={"retry-after": email.utils.formatdate(time.time() + 60, usegmt=True)})]

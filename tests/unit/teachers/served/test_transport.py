@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import socket
 import socketserver
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import over_tls
 from fake_teacher import FakeTeacher, Fault, Request
 
 from trainer.errors import TeacherError
@@ -79,21 +77,6 @@ def test_a_redirect_in_a_circle_ends_at_once():
 # ---- TLS
 
 
-@contextlib.contextmanager
-def over_tls(teacher: FakeTeacher, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """The teacher with a certificate that it signed itself: its URL, and the certificate's file."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    names = f"subjectAltName={name}"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=teacher"]
-    subprocess.run([*made, "-addext", names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with teacher:
-        teacher._server.socket = context.wrap_socket(teacher._server.socket, server_side=True)
-        teacher._server.handle_error = lambda *args: None
-        yield teacher.url.replace("http://", "https://"), certificate
-
-
 def test_an_unknown_certificate_ends_at_once_and_names_the_variable(tmp_path):
     with over_tls(FakeTeacher(), tmp_path, "IP:127.0.0.1") as (url, _):
         told = str(failure(url))
@@ -112,6 +95,15 @@ def test_a_certificate_of_another_name_is_told_apart(tmp_path, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         told = str(failure(url))
     assert "Pass the URL with the name that the certificate is made out to" in told and "SSL_CERT_FILE=" not in told
+
+
+@pytest.mark.parametrize("days", [{"first_day": -9, "last_day": -1}, {"first_day": 1, "last_day": 9}])
+def test_a_certificate_that_is_not_valid_now_points_at_the_clock(days, tmp_path, monkeypatch):
+    with over_tls(FakeTeacher(), tmp_path, "IP:127.0.0.1", **days) as (url, certificate):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        told = str(failure(url))
+    assert "is not trusted: certificate " in told and "Look at this machine's clock (`date`)" in told
+    assert "SSL_CERT_FILE=" not in told and "gave up" not in told
 
 
 def test_tls_with_a_server_that_speaks_none_names_the_other_url():
