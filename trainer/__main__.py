@@ -1,7 +1,6 @@
 """`python -m trainer SUBCOMMAND`: parse first, import the heavy parts after."""
 
 import importlib
-import io
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ import warnings
 
 from trainer import __version__
 from trainer.errors import TrainerError
+from trainer.run.streams import in_utf8, make_lasting
 
 USAGE = """\
 usage: python -m trainer SUBCOMMAND [flags]
@@ -36,10 +36,10 @@ ENTRY_POINTS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code (0 done, 2 usage, 3 teacher, 4 stopped and saved)."""
+    if argv is None:
+        in_utf8()
     arguments = sys.argv[1:] if argv is None else argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal need not know our arrows and bars
+    make_lasting()
     if arguments and arguments[0] in ("-V", "--version", "version"):
         print(f"self-distillation {__version__}")
         return 0

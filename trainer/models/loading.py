@@ -56,10 +56,12 @@ def load_student(settings: Student, device: torch.device | None = None) -> PreTr
         device: Where a model in four bits will be used; None: a GPU where there is one.
 
     Raises:
-        UsageError: weights are missing, damaged or of other shapes than config.json says; bitsandbytes is missing.
+        UsageError: weights are missing, damaged, not finite or of other shapes than config.json says; bitsandbytes is
+            missing.
     """
     options = loading_options(device) if settings.load_in_4bit else {}
     student = _load(settings, read_configuration(settings), settings.model_name_or_path, **options)[0]
+    _require_finite(student, settings.model_name_or_path)
     keep_trainable(student)
     return student
 
@@ -105,6 +107,16 @@ def _require_all(report: dict[str, Any], tied: Collection[str], name: str) -> No
         raise UsageError(
             f"the checkpoint {name!r} lacks {len(missing)} weights of its model, which would start at random: "
             f"{_listed(missing)}. {_mend(missing, unexpected)}"
+        )
+
+
+def _require_finite(model: PreTrainedModel, name: str) -> None:
+    """Refuse weights that hold NaN or infinity: whatever is computed of them is none either."""
+    weights = ((key, weight) for key, weight in model.named_parameters() if weight.is_floating_point())
+    if wrong := sorted(key for key, weight in weights if not weight.isfinite().all()):
+        raise UsageError(
+            f"{len(wrong)} weights of {name!r} hold NaN or infinity: {_listed(wrong)}. A run that diverged leaves such "
+            "ones, and a conversion to float16. Pass an earlier checkpoint, or the model as it was published."
         )
 
 

@@ -59,7 +59,8 @@ def new_folder(target: Path, *, keep: bool = True) -> Iterator[Path]:
         yield staged
         if keep:
             for path in [*staged.rglob("*"), staged]:
-                path.chmod(_default_mode(0o777 if path.is_dir() else 0o666))  # safetensors', too, are the owner's alone
+                with contextlib.suppress(PermissionError):  # safetensors', too, are the owner's alone
+                    path.chmod(_default_mode(0o777 if path.is_dir() else 0o666))
                 sync(path)
             os.rename(staged, target)
             sync(target.parent)

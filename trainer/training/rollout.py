@@ -248,6 +248,7 @@ class Sampler:
             ) as model,
             evaluating(model),
             torch.no_grad(),
+            of_finite_weights(trainer.state.global_step + 1),
         ):
             for part in self._parts(len(prompts)):
                 told = partial(_tell_of, tell, numbers[part]) if tell else None
@@ -281,6 +282,20 @@ class Sampler:
         room = CACHE_SHARE * device_memory(self.trainer.args.device) / max(1, sequence)
         rows = -(-count // -(-count // max(1, int(room))))
         return [slice(start, start + rows) for start in range(0, count, rows)]
+
+
+@contextmanager
+def of_finite_weights(step: int) -> Iterator[None]:
+    """Turns torch's refusal to draw from what is no probability, by whichever engine, into an error that explains."""
+    try:
+        yield
+    except (RuntimeError, TrainerError) as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise TrainerError(
+            f"the student's probabilities are not finite at step {step}; nothing of it was saved. Lower "
+            "--learning_rate, or look for broken weights; the run goes on from its newest checkpoint."
+        ) from error
 
 
 def _tell_of(tell: Callable[[int, list[int]], object], numbers: list[int], index: int, completion: list[int]) -> None:

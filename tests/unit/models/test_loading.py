@@ -91,6 +91,17 @@ def test_weights_of_other_shapes_are_named_with_both_shapes(folder):
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_named(folder, value):
+    def broken(weights):
+        weights["model.norm.weight"][3] = value
+        return weights
+
+    rewrite(folder, broken)
+    with pytest.raises(UsageError, match=r"^1 weights of .* hold NaN or infinity: model\.norm\.weight\. A run that"):
+        load_student(settings_of(folder))
+
+
 def test_weights_that_the_model_has_no_place_for_are_told_and_left_out(folder, capsys):
     rewrite(folder, lambda weights: weights | {"score.weight": torch.zeros(2, 128)})
     require_loadable(settings_of(folder))

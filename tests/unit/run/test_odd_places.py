@@ -4,16 +4,20 @@ import errno
 import fcntl
 import io
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from trainer.__main__ import main
 from trainer.errors import UsageError
 from trainer.run import atomic
-from trainer.run.atomic import write_text
+from trainer.run.atomic import new_folder, write_text
 from trainer.run.directory import RunDirectory
 from trainer.run.journal import Journal, open_locked
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +72,19 @@ def test_a_disk_that_fails_to_flush_is_no_odd_file_system(tmp_path, monkeypatch)
 
 def test_modes_that_can_not_be_set_stop_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
+    monkeypatch.setattr(Path, "chmod", failing(errno.EPERM))
     write_text(tmp_path / "file", "one")
-    assert (tmp_path / "file").read_text() == "one"
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "other").write_text("two")
+    assert (tmp_path / "file").read_text() == "one" and (tmp_path / "folder" / "other").read_text() == "two"
+
+
+def test_names_of_files_are_utf8_in_a_locale_that_is_not_and_the_terminal_stays_as_it_is(tmp_path):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "trainer", "report", tmp_path / "Läufe ✓"]
+    done = subprocess.run(command, cwd=ROOT, env=plain | odd, capture_output=True)
+    assert done.returncode == 2 and f"{tmp_path}/Läufe ?".encode("latin-1") in done.stderr
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -104,6 +119,43 @@ def test_a_line_torn_by_a_kill_is_left_out(tmp_path):
     assert [record["step"] for record in run.read_metrics()] == [1, 2]
     run.forget_after(1)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def python(code, **options):
+    """A program of its own whose streams last; its exit code, and what it said on stderr."""
+    lasting = f"import os, sys\nfrom trainer.run.streams import make_lasting\nmake_lasting()\n{code}"
+    command = [sys.executable, *options.pop("flags", ()), "-c", lasting]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+    return done.returncode, done.stderr
+
+
+MANY_LINES = "for n in range(50_000): print('line', n)\nprint('done', file=sys.stderr)"
+
+
+@pytest.mark.parametrize("flags", [(), ("-u",)])
+def test_a_reader_who_goes_away_ends_no_command_and_is_told_of_once(flags):
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, said = python(MANY_LINES, stdout=writing, flags=flags)
+    os.close(writing)
+    assert (code, said) == (0, "warning: stdout takes nothing more (Broken pipe); the command goes on\ndone\n")
+
+
+def test_a_full_disk_under_stdout_ends_no_command():
+    with open("/dev/full", "w") as full:
+        code, said = python(MANY_LINES, stdout=full)
+    assert code == 0 and said.count("warning: stdout takes nothing more (No space left on device)") == 1
+    assert said.endswith("done\n")
+
+
+def test_streams_that_were_closed_before_the_start_take_everything():
+    assert python("print('a'), sys.exit(7)", preexec_fn=lambda: os.close(1))[0] == 7
+
+
+def test_what_is_read_to_its_end_is_whole(tmp_path):
+    with open(tmp_path / "said", "w") as file:
+        assert python(MANY_LINES, stdout=file) == (0, "done\n")
+    assert (tmp_path / "said").read_text() == "".join(f"line {n}\n" for n in range(50_000))
 
 
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii"])

@@ -294,6 +294,15 @@ def test_a_sample_rollout_of_each_step_is_recorded_with_its_divergence(student_p
             assert divergence > -1e-5 if in_loss else divergence is None
 
 
+@pytest.mark.parametrize("engine", ["generate", "continuous"])
+def test_a_student_whose_probabilities_are_not_finite_ends_the_run(student_path, tmp_path, engine):
+    trainer = ours(student_path, tmp_path, engine=engine)
+    with torch.no_grad():
+        trainer.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(TrainerError, match="the student's probabilities are not finite at step 1"):
+        train(trainer)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(student_path, tmp_path):
     trainer = ours(student_path, tmp_path)
     with torch.no_grad():
