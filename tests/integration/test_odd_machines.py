@@ -41,15 +41,27 @@ def environment(kind: str, folder: Path) -> dict[str, str]:
         return PLAIN | {"PYTHONPATH": str(folder / "patch")}
     if kind == "socks":
         return PLAIN | {"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "localhost,127.0.0.0/8"}
+    if kind == "names in ASCII":
+        return PLAIN | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     if kind == "kubernetes":
         return PLAIN | {"SDFT_TRAINER_PORT": "tcp://10.0.0.7:6006", "SDFT_TRAINER_SERVICE_HOST": "10.0.0.7"}
     return PLAIN
 
 
-KINDS = ["plain", "empty environment", "latin-1", "no locks", "socks", "kubernetes", "nameless user"]
+KINDS = ["plain", "empty environment", "latin-1", "names in ASCII", "no locks", "socks", "kubernetes"]
+# What is put before a command, where this machine can.
+WRAPPED = {
+    "nameless user": ["unshare", "--user", "--map-user=12345"],
+    # Also for root: the checkout is mounted over itself, read-only, for this process alone.
+    "read-only checkout": [
+        "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec",
+        'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"; cd "$0"; ! touch "$0/new" 2>/dev/null; exec "$@"',
+        str(ROOT),
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *WRAPPED])
 def test_every_command_works_there(kind, tmp_path):
     place = tmp_path / "Übung mit Leerzeichen"
     place.mkdir()
@@ -58,9 +70,9 @@ def test_every_command_works_there(kind, tmp_path):
     (place / "Zeilen.json").write_text(json.dumps(rows), encoding="utf-8")
     (place / "Fragen.json").write_text(json.dumps([{"prompt": f"Größe von {n}?"} for n in "ABCDEFGH"]))
     variables, run = environment(kind, tmp_path), place / "Lauf"
-    before = ["unshare", "--user", "--map-user=12345"] if kind == "nameless user" else []
+    before = WRAPPED.get(kind, [])
     if before and subprocess.run([*before, "true"], capture_output=True).returncode:
-        pytest.skip("this machine makes no user namespaces")
+        pytest.skip("this machine makes no namespaces for a user or a mount")
 
     def trainer(*words) -> subprocess.CompletedProcess:
         command = [*before, sys.executable, "-m", "trainer", *map(str, words)]
@@ -76,6 +88,17 @@ def test_every_command_works_there(kind, tmp_path):
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     trainer("report", run)
     assert (run / "report.html").stat().st_size > 100_000
+    model = place / "Modell"
+    trainer("export", run, "--output_dir", model, "--dtype", "float32")
+    assert (model / "model.safetensors").is_file()
+    local = ("--local_files_only", "--max_completion_length", 16)
+    asked = ("--eval_data_path", place / "Zeilen.json", "--max_eval_samples", 4)
+    trainer("compare", place / "Schüler", model, *local, *asked)
+    trainer("compare", place / "Schüler", model, *local, "--prompt", "Größe von Ä?")
+    trainer("eval", *student, *asked)
+    shown = ("--headroom", 2, "--output_file", place / "Spielraum.json")
+    trainer("check", *shown, *student, "--max_prompt_length", 128, "--eval_data_path", place / "Zeilen.json")
+    assert json.loads((place / "Spielraum.json").read_text(encoding="utf-8"))
     with FakeTeacher(lambda body: f"Sie ist {body['seed'] % 1000} Meter groß.") as teacher:
         trainer("check", teacher.url, "--max_prompt_length", 64, "--max_completion_length", 64)
         made = place / "Daten"

@@ -76,6 +76,10 @@ def commands(url: str, tmp_path: Path, rows: str, student: str) -> list[list[str
         ["generate", "--base_url", url, "--prompts", rows, "--out_dir", str(tmp_path / "made"), "--train_samples", "2",
          "--eval_samples", "1"],
         ["eval", "--served", url, "--eval_data_path", rows, "--output_file", str(tmp_path / "scores.json")],
+        ["compare", student, url, "--local_files_only", "--eval_data_path", rows, "--max_completion_length", "8"],
+        ["check", url, "--headroom", "1", *model, *sizes, "--eval_data_path", rows, "--output_file",
+         str(tmp_path / "headroom.json")],
+        ["eval", *model, *sizes, "--judge", url, "--eval_data_path", rows],
     ]  # fmt: skip
 
 
@@ -90,15 +94,19 @@ def test_no_secret_is_shown_or_written_by_commands_that_succeed(tmp_path, rows, 
             code, told = run(*words)
             assert code == 0, (words[0], told)
             said += told
-    code, told = run("report", str(tmp_path / "run"))
-    assert code == 0, told
-    assert found_in(tmp_path, said + told) == []
+    planted = {"SDFT_VLLM_SERVER_API_KEY": KEY, "HTTPS_PROXY": f"http://eve:{PROXY_PASSWORD}@127.0.0.1:9"}
+    for words in (["report"], ["export", "--output_dir", str(tmp_path / "model")]):
+        code, told = run(words[0], str(tmp_path / "run"), *words[1:], **planted)
+        assert code == 0, told
+        said += told
+    assert found_in(tmp_path, said) == []
+    assert (tmp_path / "model" / "README.md").exists()
     assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_a_key_of_the_environment_is_shown_and_written_nowhere(tmp_path, rows, student_path):
     said = ""
-    keys = {"SDFT_VLLM_SERVER_API_KEY": KEY, "SDFT_API_KEY": KEY}
+    keys = {"SDFT_VLLM_SERVER_API_KEY": KEY, "SDFT_API_KEY": KEY, "SDFT_JUDGE_API_KEY": KEY}
     with LoquaciousTeacher() as teacher:
         for words in commands(f"{teacher.url}?api_key={QUERY_KEY}", tmp_path, rows, student_path):
             code, told = run(*words, **keys)
@@ -128,7 +136,7 @@ def test_no_secret_is_shown_or_written_by_commands_that_fail(trouble, tmp_path, 
         elif trouble == "bad url":
             url = f"http://ann:{PASSWORD}/x@127.0.0.1:1"
         else:
-            environ = {"SDFT_VLLM_SERVER_API_KEY": KEY, "SDFT_API_KEY": KEY}
+            environ = {"SDFT_VLLM_SERVER_API_KEY": KEY, "SDFT_API_KEY": KEY, "SDFT_JUDGE_API_KEY": KEY}
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         for words in commands(url, tmp_path, rows, student_path):
