@@ -1,4 +1,4 @@
-"""Servers that benchmarks measure against: a scripted one in a process of its own, and a vLLM with the tiny teacher."""
+"""Servers that benchmarks measure against: a scripted one in a process of its own, and a vLLM on the CPU."""
 
 import multiprocessing
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+TINY_TEACHER = ROOT / "data" / "tiny_world" / "teacher"
 
 
 @contextmanager
@@ -28,8 +29,8 @@ def scripted(serve: Callable[..., None], *args: Any) -> Iterator[str]:
 
 
 @contextmanager
-def vllm(url: str | None) -> Iterator[str]:
-    """The base URL of a vLLM that serves the tiny teacher: `url`, or one of our own for a while."""
+def vllm(url: str | None, model: Path = TINY_TEACHER, *more: str) -> Iterator[str]:
+    """The base URL of a vLLM that serves a model: `url`, or one of our own for a while, with `more` flags."""
     if url:
         yield url
         return
@@ -37,8 +38,8 @@ def vllm(url: str | None) -> Iterator[str]:
     if not Path(python).is_file():
         subprocess.run([ROOT / "scripts" / "setup", "teacher"], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, ROOT / "scripts" / "serve_teacher", "--model", ROOT / "data/tiny_world/teacher"]
-        command += ["--port", "0", "--log", f"{folder}/vllm.log", "--python", python]
+        command = [sys.executable, ROOT / "scripts" / "serve_teacher", "--model", model, "--port", "0"]
+        command += ["--log", f"{folder}/vllm.log", "--python", python, *more]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 word, _, found = server.stdout.readline().strip().partition(" ")
