@@ -26,6 +26,8 @@ rows, both drawn with replacement, the same for all arms in a resample. Three se
 seeds, so each seed's own loss stands beside. Where `sdft` loses nothing the ratio is unbounded (null in the JSON), and
 0 where `sft` loses nothing either.
 
+The JSON also has pairs of what `check --headroom` foretold of `sdft` and what it gained, for real_model.py's plot.
+
 `--work` keeps rows, runs and answers, so that a measurement goes on where it was interrupted. A run there is known by
 its settings and rows; after a change to the trainer or to data/tiny_world, delete the folder. It takes about 60 MB a
 run: 12 GB for all.
@@ -51,6 +53,7 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "",  # so that figures of different machines compare
 }
 
+import foretold  # noqa: E402
 import numpy as np  # noqa: E402
 import pictures  # noqa: E402
 import record  # noqa: E402
@@ -421,6 +424,17 @@ def runs_of(part: str, result: Section | dict[str, Learnt], seeds: list[int]) ->
     return runs
 
 
+def pairs_of(options: Options, section: Section) -> list[foretold.Pair]:
+    """What headroom foretold of each arm that learns by the shown student from the shipped rows, and what it gained."""
+    found = []
+    for name, finding in section.found.items():
+        if finding.arm.flags["objective"] == "sdft" and "train_data_path" not in finding.arm.flags:
+            gain = trajectories.accuracy(np.array([1.0 * t.new_PR[-1] - t.new_PR[0] for t in finding.tested]))
+            lift = tiny_runs.lift(options.folder)
+            found.append(foretold.Pair("tiny world", "new tool", name, lift, gain.value, gain.low, gain.high))
+    return found
+
+
 def save_plots(told: dict[str, Any], level: float, folder: Path) -> None:
     """The plots of every part that was measured, without controls."""
     for part, result in told.items():
@@ -477,7 +491,9 @@ def main() -> None:
         runs = [run for part, result in told.items() for run in runs_of(part, result, seeds)]
         versions = record.versions("torch", "transformers", "trl", "numpy")
         ratios = {} if found is None else {HEADLINE: found}
-        record.write(given.json, {"machine": record.machine(), "versions": versions, "runs": runs, "ratios": ratios})
+        pairs = foretold.as_json(pairs_of(options, table)) if isinstance(table, Section) else []
+        whole = {"machine": record.machine(), "versions": versions, "runs": runs, "pairs": pairs, "ratios": ratios}
+        record.write(given.json, whole)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ interpolated between its scores; those are of answers as short as the new skill'
 `--work` keeps what is done (`worlds/real_runs.py` says where), so the same command goes on where it was interrupted;
 after a change to the trainer name another folder. After every command it has `results.json`, `results.md` and
 `foretold.png`, which tell of all that lies there, also of what other commands measured. Checkpoints go when they are
-scored. A model of 0.5 billion parameters needs 13 GB of memory and 20 GB of disk while it trains, and two cores take
-about a minute for a step. With a GPU the trainer uses it.
+scored. A model of 0.5 billion parameters needs 13 GB of memory, with replay 18, and 20 GB of disk while it trains, and
+two cores take about a minute for a step. With a GPU the trainer uses it.
 """
 
 import argparse

@@ -26,6 +26,7 @@ from trajectories import Trajectory
 from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
 from trainer.data.dataset import load_rows
 from trainer.data.rows.row import Row
+from trainer.evaluation import verdicts
 from trainer.models.loading import load_student
 from trainer.models.student import context_window, encoder_for, end_token_ids, load_tokenizer
 from trainer.settings.options import Eval
@@ -304,6 +305,18 @@ def tested(folder: Folder, models: Sequence[list[tuple[int, Path]]], prefix: str
         Trajectory(tuple(step for step, _ in some), rights(new), rights(prior))
         for some, (new, prior) in zip(models, asked, strict=True)
     ]
+
+
+def lift(folder: Folder) -> float:
+    """How far the shipped student is above itself, on validation rows, when it is shown their demonstrations."""
+    file = folder.path / "scores" / "headroom.json"
+    rows = {"headroom": 64, "eval_data_path": folder.rows("validation_new.json"), "show_context": "template"}
+    if not file.exists():
+        values = {"model_name_or_path": STUDENT, "output_file": file} | rows | LENGTHS
+        words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+        subprocess.run([sys.executable, "-m", "trainer", "check", *words], cwd=ROOT, stdout=sys.stderr, check=True)
+    scores = json.loads(file.read_text(encoding="utf-8"))["scores"]
+    return scores[verdicts.SHOWN]["accuracy"] - scores[verdicts.STUDENT]["accuracy"]
 
 
 def movement(run: Path) -> float:

@@ -1,5 +1,6 @@
 """The benchmark of learning: figures of trajectories, how sure they are, rows kept apart, runs that are known."""
 
+import dataclasses
 import importlib
 import json
 import math
@@ -201,3 +202,13 @@ def test_what_would_train_for_hours_in_vain_is_refused_at_once(bench, monkeypatc
     monkeypatch.setattr(sys, "argv", ["learning.py", *argv.split()])
     with pytest.raises(SystemExit, match=r"found --level 90|expected different|--quick has its own"):
         bench.main()
+
+
+def test_what_headroom_foretold_stands_beside_what_the_shown_student_taught_itself(bench, figures, tmp_path):
+    folder = bench.Folder.made(tmp_path)
+    scores = {"student": {"accuracy": 0.1}, "student shown the demonstration": {"accuracy": 0.9}}
+    (folder.path / "scores" / "headroom.json").write_text(json.dumps({"scores": scores}), encoding="utf-8")
+    learnt = bench.Finding(bench.ARMS["sdft"], {}, 5e-4, [run_of(figures, 0)])
+    found = {name: dataclasses.replace(learnt, arm=bench.ARMS[name]) for name in ("sft", "sdft", "sdft_own_style")}
+    (pair,) = bench.pairs_of(bench.Options(folder, {}, None, [1], 0.9, None), bench.Section(found))
+    assert (pair.arm, round(pair.lift, 3), pair.gain) == ("sdft", 0.8, 1.0)
