@@ -21,9 +21,9 @@ rate that validation rows choose with the others.
 
 The learning rate of an arm is the lowest one with which the validation rows reach `--level`, else the one with which
 they get furthest. Told are eval rows, as the run scored them, and the prior skills of data/prior_suite with answers of
-a length of their own (`--prior_tokens`), before and after. Intervals are 95 %, percentile bootstrap over rows and
-seeds. A run with `--eval_steps` also tells what the prior skills had lost when the new skill reached the level,
-interpolated between its scores; those are of answers as short as the new skill's.
+a length of their own (`--prior_tokens`), before and after. Intervals are 95 %: Newcombe's, of several seeds a bootstrap
+over rows and seeds. A run with `--eval_steps` also tells what the prior skills had lost when the new skill reached the
+level, interpolated between its scores; those are of answers as short as the new skill's.
 
 `--work` keeps what is done (`worlds/real_runs.py` says where), so the same command goes on where it was interrupted;
 after a change to the trainer name another folder. After every command it has `results.json`, `results.md` and

@@ -12,6 +12,7 @@ import trajectories
 from real_runs import RULES, Arm, is_finished, read
 from trajectories import Estimate
 
+from trainer.evaluation.intervals import paired_score_interval
 from trainer.evaluation.verdicts import STUDENT, TEACHER_SHOWN
 
 Right = dict[str, bool]  # by the id of the row
@@ -151,8 +152,17 @@ def chosen(level: float, found: Iterable[Outcome]) -> dict[Key, list[Outcome]]:
 
 
 def change(some: Iterable[Change]) -> Estimate:
-    """The mean change of seeds, as a fraction of 1, its interval over rows and seeds."""
-    return trajectories.accuracy(np.array([one.after_R - one.before_R for one in some]))
+    """The mean change over seeds, as a fraction of 1.
+
+    Of one seed with Newcombe's interval, as headroom has it: a bootstrap is too sure of few rows, and knows nothing
+    where all are alike. Of several with a bootstrap over rows and seeds.
+    """
+    changes = list(some)
+    if len(changes) > 1:
+        return trajectories.accuracy(np.array([one.after_R - one.before_R for one in changes]))
+    before_R, after_R = changes[0].before_R, changes[0].after_R
+    interval = paired_score_interval(before_R.astype(bool), after_R.astype(bool))
+    return Estimate(float(after_R.mean() - before_R.mean()), interval.low, interval.high)
 
 
 def headroom(folder: Path) -> dict[str, dict[str, Any]]:

@@ -71,7 +71,7 @@ def markdown(
         texts += ["### after: eval rows, the chosen learning rates", real_tables.training_table(runs, lifts, level)]
         texts += ["### learning rates on validation rows", real_tables.rates_table(found, runs)]
     if every:
-        correlation = foretold.correlation(every) or f"{len(every)} pairs: too few, or too much alike"
+        correlation = foretold.correlation(every) or f"{len(every)} of them: too few, or too much alike"
         texts += ["### does headroom foretell?", f"{correlation}. The plot is foretold.png."]
     return "\n\n".join(texts) + "\n"
 
