@@ -9,7 +9,7 @@ from pathlib import Path
 from trainer.errors import TeacherError
 from trainer.evaluation.scorer import load_scorer
 from trainer.run.machine import Report, describe_machine
-from trainer.settings.options import Check, Train
+from trainer.settings.options import THINKING, Check, Train
 from trainer.settings.resolve import Resolved
 from trainer.teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
 from trainer.teachers.served.batch import run_until_stopped
@@ -44,7 +44,8 @@ def run(resolved: Resolved) -> int:
     settings: Check = resolved.settings
     load_scorer(settings.scorer)  # before anything is asked
     client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
-    for finding in [_environment(), *_machine()]:
+    thinking = [Finding(NOTE, "thinking", THINKING)] if settings.enable_thinking else []
+    for finding in [_environment(), *_machine(), *thinking]:
         print(finding, flush=True)
     if client is not None:
         findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")

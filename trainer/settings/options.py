@@ -107,6 +107,11 @@ TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
 GENERAL_PROMPTS = "data/general_prompts/general_prompts.json"
 REPLAY_SHARE = 0.1
 DTYPES = ("bfloat16", "float32")
+THINKING = (  # what `train` and `check` say of it
+    "--enable_thinking with --objective sdft: learning from oneself, shown more, was reported to cost models that "
+    "think aloud up to 17 % of what they could (arXiv 2607.05184). Leave it out, or see by --prior_data_path and "
+    "--eval_steps what it costs here"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ from trl.experimental.sdft import SDFTConfig
 
 from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
 from trainer.data.encoding import Encoded, encode, readable
+from trainer.data.groups import one_kind
 from trainer.data.prompts import PromptEncoder
 from trainer.data.rows.digests import data_digests, model_digests
 from trainer.data.rows.row import Row
 from trainer.errors import UsageError
 from trainer.models.configuration import is_adapter
 from trainer.models.student import context_window, encoder_for, load_tokenizer
-from trainer.settings.options import GENERAL_PROMPTS, REPLAY_SHARE, TOOLUSE_EVAL_DATA, Train
+from trainer.settings.options import GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
 from trainer.settings.resolve import Resolved
 from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
 from trainer.training.microbatches import MicrobatchLimit
@@ -138,6 +139,8 @@ def read_inputs(resolved: Resolved) -> Inputs:
         skip_bad_rows=settings.skip_bad_rows,
     )
     warn_of_no_floor(resolved)
+    warn_of_thinking(settings)
+    warn_of_leaking(settings, train_rows)
     arguments = training_arguments(resolved)
     warn_of_needs(settings, arguments.device, arguments.world_size if arguments.fsdp else 1)
     require_a_step(len(train_rows), arguments)
@@ -169,6 +172,23 @@ def warn_of_no_floor(resolved: Resolved) -> None:
     absent = [flag for flag, value in missing.items() if value is None]
     if absent and resolved.origins.get("max_forgetting", "default") != "default":
         print(f"warning: --max_forgetting has no effect without {' and '.join(absent)}")
+
+
+def warn_of_thinking(settings: Train) -> None:
+    """Say when a student that thinks aloud is to learn from itself."""
+    if settings.enable_thinking and settings.objective == "sdft":
+        print(f"warning: {THINKING}")
+
+
+def warn_of_leaking(settings: Train, rows: Sequence[Row]) -> None:
+    """Say when all prompts are of one kind and none of another kind is replayed, where rollouts could be."""
+    if settings.objective not in DISTILLING or settings.replay_data_path is not None:
+        return
+    if (kind := one_kind(rows)) is not None:
+        print(
+            f"warning: all prompts are of one kind ({kind}), and none of another kind is replayed, so what they "
+            f"teach may leak into the answers to all others. --replay_share {REPLAY_SHARE:g} holds the student there."
+        )
 
 
 def require_a_step(rows: int, arguments: SDFTConfig | SFTConfig) -> None:

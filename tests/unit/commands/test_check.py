@@ -50,6 +50,13 @@ def test_a_fit_teacher_passes_every_check(capsys: pytest.CaptureFixture[str]):
     assert found["log-probabilities"][1].startswith("the 20 likeliest tokens")
 
 
+def test_thinking_aloud_is_noted_with_what_it_was_reported_to_cost(capsys: pytest.CaptureFixture[str]):
+    with FakeTeacher() as teacher:
+        assert check(teacher.url, "--enable_thinking", "true") == 0
+    mark, text = lines(capsys)["thinking"]
+    assert mark == "note" and "--enable_thinking with --objective sdft" in text and "up to 17 %" in text
+
+
 def test_an_unreachable_teacher_fails_with_the_way_to_start_one(capsys: pytest.CaptureFixture[str]):
     with FakeTeacher() as teacher:
         gone = teacher.url

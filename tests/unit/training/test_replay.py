@@ -88,3 +88,28 @@ def test_mixed_rollouts_fall_over_the_run_and_are_logged(train):
     shares = [step["rollouts/by_teacher"] for step in steps if "rollouts/by_teacher" in step]
     assert code == 0 and len(shares) == 4 and shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(2) and shares[0] >= 0.75 and shares[-1] <= 0.25
+
+
+def test_a_run_of_one_kind_of_prompts_without_replay_is_warned_and_told_what_to_type(train, capsys):
+    assert train("run", "--dry_run", "True")[0] == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: all prompts")]
+    assert len(said) == 1 and "they begin “What is …”" in said[0] and "--replay_share 0.1 holds" in said[0]
+
+
+@pytest.mark.parametrize("words", [["--replay_data_path", "others.jsonl"], ["--objective", "sft"]])
+def test_it_is_not_warned_where_something_is_replayed_or_could_not_be(train, words, capsys):
+    assert train("run", "--dry_run", "True", *words)[0] == 0
+    assert "all prompts" not in capsys.readouterr().out
+
+
+def test_prompts_of_several_kinds_are_learnt_without_a_warning(train, tmp_path, capsys):
+    rows = [{"prompt": text, "golden_response": "g"} for text in (*OTHERS, QUESTIONS[0])]
+    (tmp_path / "varied.json").write_text(json.dumps(rows))
+    assert train("run", "--dry_run", "True", "--train_data_path", "varied.json")[0] == 0
+    assert "all prompts" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "is_warned"), [([], True), (["--objective", "sft"], False)])
+def test_thinking_aloud_is_warned_of_where_the_student_learns_from_itself(train, words, is_warned, capsys):
+    assert train("run", "--dry_run", "True", "--enable_thinking", "True", *words)[0] == 0
+    assert ("warning: --enable_thinking with --objective sdft" in capsys.readouterr().out) == is_warned
