@@ -22,6 +22,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 highlight_language = "text"
+smartquotes = False  # a flag in a sentence keeps its two dashes
 
 
 def visit_math(translator, node: nodes.math | nodes.math_block) -> None:
