@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from trainer.settings.resolve import resolve
 from trainer.training.arguments import training_arguments
@@ -212,3 +213,29 @@ def test_what_headroom_foretold_stands_beside_what_the_shown_student_taught_itse
     found = {name: dataclasses.replace(learnt, arm=bench.ARMS[name]) for name in ("sft", "sdft", "sdft_own_style")}
     (pair,) = bench.pairs_of(bench.Options(folder, {}, None, [1], 0.9, None), bench.Section(found))
     assert (pair.arm, round(pair.lift, 3), pair.gain) == ("sdft", 0.8, 1.0)
+
+
+@pytest.mark.parametrize(("name", "most"), [("clip_each_entry", 0.05), ("clip_each_token", 1.0)])
+def test_a_clipped_divergence_that_was_tried_has_the_gradient_of_autograd(bench, monkeypatch, name, most):
+    losses = importlib.import_module("trainer.losses.divergence")
+    monkeypatch.setattr(losses, "_compare", losses._compare)  # so that the change is undone
+    getattr(importlib.import_module("variants"), name)(most)
+    draw = torch.Generator().manual_seed(0)
+    hidden, weight, other = (
+        torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((9, 5), (7, 5), (7, 5))
+    )
+    hidden.requires_grad_()
+    head, teacher = (importlib.import_module("trainer.models.output_head").OutputHead(w) for w in (weight, other))
+    tokens, weights = torch.zeros(9, dtype=torch.int64), torch.ones(9, dtype=torch.float64)
+    loss, _ = losses.chunked_divergence(
+        hidden, head, hidden.detach(), teacher, tokens, weights, losses.Divergence(), chunk_bytes=4 * 7 * 2
+    )
+    logp_s, logp_t = (hidden @ weight.t()).log_softmax(-1), (hidden.detach() @ other.t()).log_softmax(-1)
+    summands = logp_t.exp() * (logp_t - logp_s)
+    per_token = summands.sum(-1)
+    scale = (most / per_token.detach()).clamp(max=1)
+    expected = summands.clamp(max=most).sum() if name == "clip_each_entry" else (per_token * scale).sum()
+    assert (summands > most).any() and (per_token > most).any()
+    assert float(loss) == pytest.approx(float(expected), rel=1e-9)
+    wanted = torch.autograd.grad(expected, hidden)[0]
+    torch.testing.assert_close(torch.autograd.grad(loss, hidden)[0], wanted)
