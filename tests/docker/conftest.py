@@ -106,13 +106,13 @@ def new_stack(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     """Makes a `Stack` on the images that `smoke` built, with variables of .env; taken down when it is left."""
 
     @contextmanager
-    def make(*settings: str, **variables: str) -> Iterator[Stack]:
+    def make(*settings: str, files: tuple[str, ...] = CPU, **variables: str) -> Iterator[Stack]:
         folder = tmp_path_factory.mktemp("stack")
         shutil.copytree(ROOT / "data" / "tiny_world", folder / "data" / "tiny_world")
         (folder / "outputs").mkdir()
         (folder / "trainer.env").write_text("\n".join(settings))
         compose = compose_with(
-            CPU,
+            files,
             {
                 "COMPOSE_PROJECT_NAME": f"self-distillation-test-{os.getpid()}-{folder.name}",
                 "DATA_DIR": str(folder / "data"),
