@@ -8,6 +8,7 @@ import warnings
 
 from trainer import __version__
 from trainer.errors import TrainerError
+from trainer.run.processes import is_main_process
 from trainer.run.streams import in_utf8, make_lasting
 
 USAGE = """\
@@ -59,8 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    if subcommand != "train" and os.environ.get("RANK", "0") != "0":
-        return 0  # of processes that were started together one does it
+    if subcommand != "train" and not is_main_process():
+        print(
+            f"`{subcommand}` is done by the first process; this one (RANK={os.environ['RANK']}) ends.", file=sys.stderr
+        )
+        return 0
     try:
         resolved = resolve(subcommand, rest, os.environ)
         return importlib.import_module(ENTRY_POINTS[subcommand]).run(resolved)

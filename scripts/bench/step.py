@@ -52,8 +52,8 @@ from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilde
 from trainer.run.directory import RunDirectory  # noqa: E402
 from trainer.teachers.demonstrations import answered  # noqa: E402
 from trainer.training.arguments import CHECKPOINTING  # noqa: E402
+from trainer.training.engine_choice import choose_engine  # noqa: E402
 from trainer.training.microbatches import fitting_limit  # noqa: E402
-from trainer.training.rollout import choose_engine  # noqa: E402
 from trainer.training.self_distillation import SelfDistillationTrainer  # noqa: E402
 
 TINY = ROOT / "data" / "tiny_world" / "student"

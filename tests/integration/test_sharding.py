@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -33,6 +34,14 @@ LENGTHS = {
 PROMPTS = [[5 + i, 17, 40 + i, 9] for i in range(ROLLOUTS)]
 CONTEXTS = [[30, 31, *ids] for ids in PROMPTS]
 TOLERANCE = 1e-5  # relative, in float32
+
+
+def student_of(head, family):
+    """The tiny world's student, or a random model of a family."""
+    if family is None:
+        return untied() if head == "untied" else AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(FAMILIES[family].make())
 
 
 def untied():
@@ -90,7 +99,7 @@ def kind_of_trainer(objective):
 
 
 def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="tied", lengths="ragged", steps=4,
-               engine="generate", objective="sdft", replays=False):  # fmt: skip
+               engine="generate", objective="sdft", replays=False, family=None):  # fmt: skip
     """A trainer with recorded rollouts, on plain weights where `processes` is 0."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -120,7 +129,7 @@ def trainer_of(processes, folder, *, kind="ema", alpha=0.0, lora=False, head="ti
     rows = Dataset.from_dict({"prompt": PROMPTS, "row": list(range(ROLLOUTS))})
     made, more = kind_of_trainer(objective)
     trainer = made(
-        model=untied() if head == "untied" else AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32),
+        model=student_of(head, family),
         args=arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(STUDENT),
         run_directory=RunDirectory(folder), limit=MicrobatchLimit(max_tokens=60), engine=engine,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
@@ -261,6 +270,12 @@ def test_a_run_that_goes_on_with_as_many_processes_ends_with_the_same_bits(tmp_p
     assert files[0] == files[1]
 
 
+@pytest.mark.parametrize("family", ["BLOOM", "Qwen3.5"])  # a norm beside the layers; layers of an image part it lacks
+def test_families_whose_parts_lie_otherwise_learn_the_same(tmp_path, family):
+    logs, sharded = (in_processes(n, tmp_path / str(n), family=family, steps=1) for n in (0, 2))
+    require_same(logs, sharded)
+
+
 def test_rollouts_of_sharded_weights_are_drawn_from_the_students_law(tmp_path):
     in_processes(2, tmp_path, sample, engines=("generate", "sharded"))
     model = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32).eval()
@@ -332,6 +347,17 @@ def test_a_command_of_the_readme_trains_and_leaves_a_checkpoint_that_plain_trans
     assert not report["missing_keys"] and not report["unexpected_keys"]
     start = AutoModelForCausalLM.from_pretrained(STUDENT)
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+
+
+def test_two_processes_learn_the_same_targets_in_the_same_steps_as_one(folder):
+    """Both by the command, in the order of rows that the seed says."""
+    found = []
+    for number, launcher in enumerate((["-m", "trainer", "train"], TORCHRUN)):
+        done = run(command(launcher, folder, "--objective", "sft", "--output_dir", folder / str(number)))
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines = (folder / str(number) / "metrics.jsonl").read_text().splitlines()
+        found.append([json.loads(line)["loss"] for line in lines])
+    assert len(found[0]) == 4 and found[1] == pytest.approx(found[0], rel=TOLERANCE)
 
 
 def test_what_sharding_cant_be_combined_with_is_said_before_anything_is_loaded(folder):

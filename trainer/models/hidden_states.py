@@ -89,9 +89,9 @@ def check_head(model: nn.Module, device: torch.device) -> None:
     was_training = transformer.training
     transformer.eval()
     ids = torch.arange(2, 5, device=device).unsqueeze(0)
-    theirs = transformer(input_ids=ids).logits[0].float()
     hidden_TH = transformer.base_model(input_ids=ids).last_hidden_state[0]
-    ours = head_of(model).logits(hidden_TH).float()  # of a sharded model the pass before has freed its head
+    ours = head_of(model).logits(hidden_TH).float()
+    theirs = transformer(input_ids=ids).logits[0].float()  # last: of a sharded model this frees what was gathered
     transformer.train(was_training)
     difference = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
     if difference > TOLERANCE:

@@ -20,14 +20,19 @@ def is_main_process() -> bool:
 
 
 def from_main_process(compute: Callable[[], T]) -> T:
-    """What the main process computes, on each of the processes; the others wait as long as it takes."""
+    """What the main process computes, on each of the processes; the others wait as long as it takes.
+
+    Raises:
+        TrainerError: the main process ended in the meantime.
+    """
     import torch.distributed as dist  # here, because whoever reports progress imports this file
 
     if not (dist.is_available() and dist.is_initialized()):
         return compute()
     group: Any = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)  # others give up after minutes
     found: list[Any] = [compute() if is_main_process() else None]
-    dist.broadcast_object_list(found, src=0, group=group)
+    with told_of_lost_process():
+        dist.broadcast_object_list(found, src=0, group=group)
     return found[0]
 
 

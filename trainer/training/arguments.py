@@ -15,9 +15,9 @@ from trl.experimental.sdft import SDFTConfig
 from trainer.errors import UsageError
 from trainer.settings.options import Train
 from trainer.settings.resolve import Resolved, as_text, unknown_key
+from trainer.training.engine_choice import wants_vllm
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.order import TeacherShare
-from trainer.training.rollout import wants_vllm
 from trainer.training.sharding import require_shardable
 
 # Computing layers again in the backward pass; older releases of transformers know the second name alone.
@@ -104,7 +104,8 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     kind = SDFTConfig if settings.objective in DISTILLING else SFTConfig
     given = passed_on(kind, resolved)
     defaults = LOOP_DEFAULTS | (DISTILLATION_DEFAULTS if kind is SDFTConfig else {}) | fitting_the_device(given)
-    values = defaults | given | our_values(settings)
+    # The order of rows rests on it. accelerate would take the seed of this process, which is another in each.
+    values: dict[str, Any] = {"data_seed": settings.seed} | defaults | given | our_values(settings)
     values |= split_of_a_step(settings, values, resolved.origins)
     if kind is SDFTConfig:
         values |= distillation_values(settings)

@@ -32,11 +32,11 @@ from trainer.teachers.served.background import Line, open_line
 from trainer.teachers.served.client import TeacherClient
 from trainer.training.arguments import DISTILLING
 from trainer.training.callbacks import EventFiles, StepRecorder
+from trainer.training.engine_choice import choose_copy, choose_engine
 from trainer.training.inputs import Inputs, require_a_step
 from trainer.training.loop import DistillationTrainer
 from trainer.training.microbatches import fitting_limit
 from trainer.training.order import TeacherShare
-from trainer.training.rollout import choose_copy, choose_engine
 from trainer.training.self_distillation import SelfDistillationTrainer
 from trainer.training.served_distillation import ServedDistillationTrainer
 from trainer.training.sharding import is_asked_for

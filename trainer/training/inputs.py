@@ -25,6 +25,7 @@ from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per
 from trainer.training.microbatches import MicrobatchLimit
 from trainer.training.needs import warn_of_needs
 from trainer.training.replay import Replay, read_replay, replay_digests
+from trainer.training.sharding import is_asked_for
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     warn_of_thinking(settings)
     warn_of_leaking(settings, train_rows)
     arguments = training_arguments(resolved)
-    warn_of_needs(settings, arguments.device, arguments.world_size if arguments.fsdp else 1)
+    warn_of_needs(settings, arguments.device, arguments.world_size if is_asked_for(arguments) else 1)
     require_a_step(len(train_rows), arguments)
     eval_rows, files = read_eval_rows(settings, encoder), digests_of(settings)
     replay = read_replay(settings, encoder, len(train_rows))

@@ -11,6 +11,7 @@ from trainer.settings.options import Train
 from trainer.training.microbatches import device_memory
 
 FROZEN_BYTES, FOUR_BIT_BYTES = 6, 1  # a parameter beside LoRA adapters: float32 with a bfloat16 copy, or in four bits
+COPY_BYTES = 4  # a parameter of the copy that replay keeps
 SAVED_BYTES, WITHOUT_TEACHER = 16, 12  # a parameter in a checkpoint: weights, two moments, the teacher
 GIB = 2**30
 SMALLER = "a smaller --model_name_or_path"
@@ -32,7 +33,8 @@ def warn_of_needs(settings: Train, device: torch.device, shares: int = 1) -> Non
 
 def memory_complaint(settings: Train, parameters: int, device: torch.device) -> str | None:
     """What is wrong with a device's memory for the training of so many parameters; None if it suffices."""
-    each, advice = BYTES_PER_PARAMETER, f"Pass --use_peft, or {SMALLER}."
+    replays = settings.replay_data_path is not None or settings.replay_share is not None
+    each, advice = BYTES_PER_PARAMETER + (COPY_BYTES if replays else 0), f"Pass --use_peft, or {SMALLER}."
     if settings.use_peft:
         each, advice = FROZEN_BYTES, f"Pass --load_in_4bit, or {SMALLER}."
     if settings.load_in_4bit:

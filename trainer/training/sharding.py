@@ -15,6 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, is_peft_model, set_seed
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from peft.utils import load_peft_weights
+from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy, register_fsdp_forward_method
 from transformers import TrainerCallback, TrainingArguments
@@ -124,6 +125,8 @@ class ShardedTraining(WholeCheckpoints):
         self.bare = bare_copy(self.model)
         plugin: Any = self.accelerator.state.fsdp_plugin
         plugin.mixed_precision_policy = MixedPrecisionPolicy()
+        if plugin.transformer_cls_names_to_wrap is None:  # a text model may name layers that only its images have
+            plugin.transformer_cls_names_to_wrap = layers_of(self.model)
         self.create_optimizer()
         self.model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         self.model_wrapped = self.model
@@ -218,6 +221,23 @@ class ShardedTraining(WholeCheckpoints):
                 set_seed(self.args.seed + self.state.global_step, device_specific=True)
                 return
         super()._load_rng_state(checkpoint)
+
+
+def layers_of(model: nn.Module) -> list[str]:
+    """The classes of a model's layers that it has, of those that it says must stay whole.
+
+    Raises:
+        UsageError: there is none, so that all weights would be gathered at once.
+    """
+    present = {type(module).__name__ for module in model.modules()}
+    told = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+    if not present & told:
+        raise UsageError(
+            f"FSDP finds no layers to spread in a {type(model).__name__}: it names {', '.join(sorted(told)) or 'none'} "
+            "and has none of them. Train without --fsdp, or name them: `transformer_layer_cls_to_wrap` in "
+            "--fsdp_config."
+        )
+    return sorted(present & told)
 
 
 def take_optimizer(optimizer: Any, saved: dict[str, Any]) -> None:

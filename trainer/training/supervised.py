@@ -19,4 +19,18 @@ class SupervisedTrainer(ShardedTraining, FiniteLoss, SFTTrainer):
             # TRL has the adapters of a model in four bits in bfloat16, where a small learning rate rounds away.
             if weight.requires_grad and weight.dtype == torch.bfloat16:
                 weight.data = weight.data.float()
+        self._leave_out_unknown_balance()
         self.shard()
+
+    def _leave_out_unknown_balance(self) -> None:
+        """TRL adds the routers' balancing loss for every model that could tell of them, also where it has no experts.
+
+        It knows their number by one name alone (TRL 1.16); Granite has another, and none at all in its dense models.
+        """
+        config: Any = self.model.config.get_text_config()
+        if self.aux_loss_enabled and not hasattr(config, "num_experts"):
+            self.aux_loss_enabled = config.output_router_logits = False
+            if getattr(config, "num_local_experts", 0):
+                print(
+                    f"router_aux_loss_coef: 0 (TRL can't balance the experts of a model of type {config.model_type!r})"
+                )

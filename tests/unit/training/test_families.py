@@ -3,6 +3,7 @@
 What an engine can't do is said in a sentence, which stands in the table.
 """
 
+import dataclasses
 import json
 import math
 import shutil
@@ -21,8 +22,9 @@ from trainer.models.hidden_states import check_head, predicting_states
 from trainer.models.loading import load_student
 from trainer.settings.options import Eval
 from trainer.teachers.ema import EmaTeacher
+from trainer.training.engine_choice import choose_engine
+from trainer.training.engines import continuous, generate
 from trainer.training.microbatches import token_bytes
-from trainer.training.rollout import choose_engine, continuous, generate
 
 CPU = torch.device("cpu")
 RESUMED = ["Gemma 3 text", "Qwen3.5", "Granite 4 hybrid", "DeepSeek", "RecurrentGemma"]
@@ -94,6 +96,21 @@ def test_states_behind_prompts_do_not_depend_on_the_rows_beside_them_and_a_step_
     teacher = EmaTeacher.of_model(model, rate=0.5)
     teacher.save(tmp_path)
     teacher.load(tmp_path)
+
+
+@pytest.mark.parametrize("experts", [0, 4])
+def test_sft_trains_granite_whose_experts_have_another_name(experts, student_path, tmp_path, capsys):
+    family = FAMILIES["Granite 4 hybrid"]
+    values = family.values | {"num_local_experts": experts, "num_experts_per_tok": 2}
+    save_tiny(dataclasses.replace(family, values=values), tmp_path / "student", Path(student_path))
+    rows = [{"prompt": f"Room {n}, please.", "golden_response": [f"ROOM {n};"]} for n in range(2)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    command = ["train", "--objective", "sft", "--model_name_or_path", str(tmp_path / "student"), "--use_cpu", "true",
+               "--train_data_path", str(tmp_path / "rows.json"), "--output_dir", str(tmp_path / "run"),
+               "--num_prompts_per_batch", "2", "--max_steps", "1", "--max_completion_length", "8",
+               "--max_prompt_length", "32"]  # fmt: skip
+    assert main(command) == 0, capsys.readouterr()
+    assert ("router_aux_loss_coef: 0 (TRL can't" in capsys.readouterr().out) == bool(experts)
 
 
 @pytest.mark.parametrize("family", [FAMILIES[name] for name in RESUMED], ids=RESUMED, indirect=True)

@@ -10,17 +10,10 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from trainer.errors import UsageError
 from trainer.models.architecture import cache_size
 from trainer.models.packed_attention import pack_attention
-from trainer.training import rollout
-from trainer.training.rollout import (
-    HalfCopy,
-    Rollout,
-    Sampler,
-    choose_engine,
-    continuous,
-    evaluating,
-    generate,
-    wants_vllm,
-)
+from trainer.training import engines, rollout
+from trainer.training.engine_choice import choose_engine, wants_vllm
+from trainer.training.engines import continuous, draws_faster, generate
+from trainer.training.rollout import HalfCopy, Rollout, Sampler, evaluating
 
 END, VOCABULARY, PROMPT = 1, 12, [3, 5, 7, 2]
 CPU = torch.device("cpu")
@@ -62,8 +55,8 @@ def packed(model, prompts, config):
 def drawn(model, prompts, config):
     """What `generate` does on a CPU where there are many tokens."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "MANY", 1)
-        assert rollout.draws_faster(model, config) == bool(config.do_sample and model.device.type == "cpu")
+        patch.setattr(engines, "MANY", 1)
+        assert draws_faster(model, config) == bool(config.do_sample and model.device.type == "cpu")
         return generate(model, prompts, config)
 
 

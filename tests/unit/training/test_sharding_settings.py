@@ -9,7 +9,7 @@ import torch
 from trainer.errors import UsageError
 from trainer.settings.options import Train
 from trainer.training.arguments import is_true
-from trainer.training.sharding import require_shardable
+from trainer.training.sharding import layers_of, require_shardable
 
 
 def require(settings: Train, fsdp: bool = False, **config: Any) -> None:
@@ -72,3 +72,25 @@ def test_deepspeed_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(UsageError, match="found DeepSpeed, expected FSDP2"):
         require(Train())
+
+
+class Layer(torch.nn.Module):
+    pass
+
+
+class Model(torch.nn.Module):
+    """A text model whose class also names the layers of its images."""
+
+    def __init__(self, names: list[str]):
+        super().__init__()
+        self._no_split_modules = names
+        self.layer = Layer()
+
+
+def test_only_layers_that_the_model_has_are_spread():
+    assert layers_of(Model(["Layer", "VisionBlock"])) == ["Layer"]
+
+
+def test_a_model_that_names_no_layer_of_its_own_is_refused_with_what_to_type():
+    with pytest.raises(UsageError, match=r"no layers to spread in a Model: it names VisionBlock.*--fsdp_config"):
+        layers_of(Model(["VisionBlock"]))
