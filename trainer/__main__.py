@@ -4,15 +4,15 @@ import importlib
 import os
 import signal
 import sys
-import warnings
 
-from trainer import __version__
-from trainer.errors import TrainerError
-from trainer.run.processes import is_main_process
-from trainer.run.streams import in_utf8, make_lasting
+from . import COMMAND, __version__, prepare
+from .errors import TrainerError
+from .run.processes import is_main_process
+from .run.streams import in_utf8, make_lasting
+from .settings.options import SUBCOMMANDS
 
-USAGE = """\
-usage: python -m trainer SUBCOMMAND [flags]
+USAGE = f"""\
+usage: {COMMAND} SUBCOMMAND [flags]
 
   train     preflight, then Self-Distillation Fine-Tuning; resumes by itself
   generate  write train and eval data with the served teacher
@@ -22,17 +22,7 @@ usage: python -m trainer SUBCOMMAND [flags]
   export    a checkpoint as a model folder that any tool loads, with a model card
   compare   two models, or servers, answer the same rows or a prompt
 
-`python -m trainer SUBCOMMAND --help` lists its flags."""
-
-ENTRY_POINTS = {
-    "train": "trainer.commands.train",
-    "generate": "trainer.commands.generate",
-    "eval": "trainer.commands.eval",
-    "check": "trainer.commands.check",
-    "report": "trainer.commands.report",
-    "export": "trainer.commands.export",
-    "compare": "trainer.commands.compare",
-}
+`{COMMAND} SUBCOMMAND --help` lists its flags."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,16 +40,14 @@ def main(argv: list[str] | None = None) -> int:
         print(USAGE)
         return 0 if arguments else 2
     subcommand, *rest = arguments
-    if subcommand not in ENTRY_POINTS:
+    if subcommand not in SUBCOMMANDS:
         print(f"error: unknown subcommand {subcommand!r}\n\n{USAGE}", file=sys.stderr)
         return 2
 
-    from trainer.settings.resolve import resolve
-    from trainer.settings.server_url import without_secrets
+    from .settings.resolve import resolve
+    from .settings.server_url import without_secrets
 
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    prepare()
     if subcommand != "train" and not is_main_process():
         print(
             f"`{subcommand}` is done by the first process; this one (RANK={os.environ['RANK']}) ends.", file=sys.stderr
@@ -67,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         resolved = resolve(subcommand, rest, os.environ)
-        return importlib.import_module(ENTRY_POINTS[subcommand]).run(resolved)
+        return importlib.import_module(f".commands.{subcommand}", __package__).run(resolved)
     except TrainerError as error:
         print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         return error.exit_code

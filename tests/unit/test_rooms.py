@@ -1,6 +1,8 @@
 """The house: a room of `trainer/` imports from rooms below it, and no two files import each other."""
 
 import ast
+import tomllib
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,8 @@ ROOMS = [  # from top to bottom
     "run",
     "settings",
 ]
-FOUNDATION = {"trainer", "trainer.errors"}  # below all rooms
-DOOR = "trainer.__main__"  # above all rooms
+FOUNDATION = "trainer.errors"  # below all rooms
+DOORS = {"trainer", "trainer.__main__"}  # above all rooms: for Python programs, and for the command line
 
 
 def module_of(file: Path) -> str:
@@ -37,30 +39,39 @@ MODULES = {module_of(file): file for file in sorted((ROOT / "trainer").rglob("*.
 
 def level_of(module: str) -> int:
     """How far down the module lies; 0 is the top."""
-    if module in FOUNDATION:
+    if module == FOUNDATION:
         return len(ROOMS) + 1
-    if module == DOOR:
+    if module in DOORS:
         return 0
     within = [room for room in ROOMS if f"{module}.".startswith(f"trainer.{room}.")]
     return 1 + ROOMS.index(max(within, key=len))
 
 
-def imports_of(source: str) -> set[str]:
-    """Our own modules that a source text imports, wherever in it; a module's name in a text counts too."""
+def imports_of(module: str, source: str) -> set[str]:
+    """Our own modules that a module imports, wherever in it; a module's name in a text counts too."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+    def absolute(name: str) -> str:
+        try:
+            return resolve_name(name, package)
+        except ImportError:  # more dots than there are rooms
+            return name
+
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            origin = absolute("." * node.level + (node.module or ""))
+            found |= {f"{origin}.{alias.name}" for alias in node.names} | {origin}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
+            found.add(absolute(node.value))
     return found & MODULES.keys() - {"trainer"}
 
 
 def wrong_imports(sources: dict[str, str]) -> list[str]:
     """What breaks the order of the rooms in modules of these source texts."""
-    arrows = {(module, other) for module, source in sources.items() for other in imports_of(source) - {module}}
+    arrows = {(module, other) for module, source in sources.items() for other in imports_of(module, source) - {module}}
     upwards = [f"{a} imports {b}, a room above it" for a, b in arrows if level_of(a) > level_of(b)]
     circles = [f"{a} and {b} import each other" for a, b in arrows if (b, a) in arrows and a < b]
     return sorted(upwards + circles)
@@ -68,18 +79,20 @@ def wrong_imports(sources: dict[str, str]) -> list[str]:
 
 def test_every_file_lies_in_a_room_that_imports_only_from_rooms_below_it():
     sources = {module: file.read_text(encoding="utf-8") for module, file in MODULES.items()}
-    assert sum(map(len, map(imports_of, sources.values()))) > 200  # they are found
+    assert sum(len(imports_of(*each)) for each in sources.items()) > 200  # they are found
     assert wrong_imports(sources) == []
 
 
 @pytest.mark.parametrize(
     ("module", "line", "complaint"),
     [
+        ("trainer.data.dataset", "from ..models.loading import load_student", "a room above it"),
         ("trainer.data.dataset", "from trainer.models.loading import load_student", "a room above it"),
-        ("trainer.teachers.tokens.alignment", "from trainer.teachers.served import client", "a room above it"),
+        ("trainer.teachers.tokens.alignment", "from ..served import client", "a room above it"),
         ("trainer.errors", "import trainer.run.atomic", "a room above it"),
-        ("trainer.run.atomic", "from trainer.run import journal", "import each other"),
+        ("trainer.run.atomic", "from . import journal", "import each other"),
         ("trainer.losses.divergence", "name = 'trainer.commands.train'", "a room above it"),
+        ("trainer.losses.divergence", "name = '..commands.train'", "a room above it"),
     ],
 )
 def test_a_line_in_the_wrong_room_is_found(module, line, complaint):
@@ -114,3 +127,8 @@ def test_contributing_shows_the_rooms_in_this_order():
     picture = text.split("## The house", 1)[1].split("```")[1]
     shown = [line.split()[0].rstrip("/") for line in picture.splitlines() if line.startswith("  ") and "/ " in line]
     assert shown == [room.split(".")[-1] for room in ROOMS]
+
+
+def test_the_wheel_has_every_room():
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert built["packages"] == ["self_distillation", *(f"self_distillation.{room}" for room in ROOMS)]

@@ -5,16 +5,20 @@ import platform
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainer.errors import TeacherError
-from trainer.evaluation.scorer import load_scorer
-from trainer.run.machine import Report, describe_machine
-from trainer.settings.options import THINKING, Check, Train
-from trainer.settings.resolve import Resolved
-from trainer.teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
-from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.client import TeacherClient
-from trainer.teachers.served.failures import NO_SUCH_PLACE, ServerRefused
+from ..errors import TeacherError, UsageError
+from ..evaluation.scorer import load_scorer
+from ..run.machine import Report, describe_machine
+from ..settings.options import THINKING, Check, Train
+from ..settings.resolve import Resolved, made_by_program
+from ..teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
+from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.client import TeacherClient
+from ..teachers.served.failures import NO_SUCH_PLACE, ServerRefused
+
+if TYPE_CHECKING:
+    from ..evaluation.headroom import HeadroomResult
 
 OK, FAIL, NOTE = "ok", "FAIL", "note"
 NO_VERSION = "no vLLM version"
@@ -34,29 +38,50 @@ class Finding:
 
 
 def run(resolved: Resolved) -> int:
-    """Entry of `check`: one line per check; 0 if the teacher is fit, else 3. `--headroom` then also measures.
+    """Entry of `check`; 0 if the teacher is fit, else 3. `--headroom` then also measures."""
+    settings: Check = resolved.settings
+    load_scorer(settings.scorer)  # before anything is asked
+    if any(finding.mark == FAIL for finding in check(settings)):
+        return TeacherError.exit_code
+    if settings.headroom is not None:
+        headroom(settings)
+    return 0
+
+
+def headroom(settings: Check) -> "HeadroomResult":
+    """Do what `check --headroom` does: is there anything to learn, who can teach it, and how is it best shown?
 
     Raises:
-        UsageError: no teacher URL, and nothing to measure; wrong data.
+        UsageError, TeacherError: see `trainer.errors`.
+        Stopped: SIGINT or SIGTERM.
+    """
+    from ..evaluation.headroom import measured  # with torch, which the other checks do without
+
+    settings = made_by_program(settings).settings
+    if settings.headroom is None:
+        raise UsageError("on how many rows is not said. Pass CheckSettings(headroom=24, …).")
+    return measured(settings)
+
+
+def check(settings: Check) -> list[Finding]:
+    """Do what the command `check` does without `--headroom`: each finding is printed, a line, as soon as it is known.
+
+    Raises:
+        UsageError: no teacher URL, and nothing to measure.
         TeacherError: the teacher is gone in the middle of it.
         Stopped: SIGINT or SIGTERM.
     """
-    settings: Check = resolved.settings
-    load_scorer(settings.scorer)  # before anything is asked
+    settings = made_by_program(settings).settings
     client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
     thinking = [Finding(NOTE, "thinking", THINKING)] if settings.enable_thinking else []
-    for finding in [_environment(), *_machine(), *thinking]:
-        print(finding, flush=True)
+    findings = [_environment(), *_machine(), *thinking]
+    print(*findings, sep="\n", flush=True)
     if client is not None:
-        findings = run_until_stopped(_check(client, settings), "stopped before the checks were done.")
-        if any(finding.mark == FAIL for finding in findings):
-            return TeacherError.exit_code
-    print(_student(settings), flush=True)
-    if settings.headroom is not None:
-        from trainer.evaluation import headroom  # with torch, which the checks above do without
-
-        headroom.check(settings)
-    return 0
+        findings += run_until_stopped(_check(client, settings), "stopped before the checks were done.")
+    if all(finding.mark != FAIL for finding in findings):
+        findings.append(_student(settings))
+        print(findings[-1], flush=True)
+    return findings
 
 
 async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
@@ -188,7 +213,7 @@ def _machine() -> list[Finding]:
 
 def _student(settings: Check) -> Finding:
     """How large the student is, and whether there is memory to train it."""
-    from trainer.models.size import parameters_of
+    from ..models.size import parameters_of
 
     subject, name = "student", settings.model_name_or_path
     parameters = parameters_of(name)
@@ -199,7 +224,7 @@ def _student(settings: Check) -> Finding:
         return Finding(NOTE, subject, f"{name}: {where}")
     import torch
 
-    from trainer.training.needs import memory_complaint
+    from ..training.needs import memory_complaint
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     training = Train(model_name_or_path=name, load_in_4bit=settings.load_in_4bit, use_peft=settings.load_in_4bit)

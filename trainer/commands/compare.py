@@ -10,19 +10,20 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from trainer.data.dataset import Reading, load_eval_rows
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.evaluation.differences import Parts, compared, marked, told
-from trainer.evaluation.scorer import Scorer, load_scorer
-from trainer.evaluation.scores import Answer
-from trainer.evaluation.served import served_answers
-from trainer.run.records import read_yaml
-from trainer.settings.options import Compare, Eval
-from trainer.settings.resolve import COMMAND_LINE, Resolved
-from trainer.settings.server_url import ServerUrl, read_urls, without_secrets
-from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.client import TeacherClient
+from .. import COMMAND
+from ..data.dataset import Reading, load_eval_rows
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..evaluation.differences import Comparison, Parts, compared, marked, told
+from ..evaluation.scorer import Scorer, load_scorer
+from ..evaluation.scores import Answer
+from ..evaluation.served import served_answers
+from ..run.records import read_yaml
+from ..settings.options import Compare, Eval
+from ..settings.resolve import COMMAND_LINE, PROGRAM, Resolved, made_by_program
+from ..settings.server_url import ServerUrl, read_urls, without_secrets
+from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.client import TeacherClient
 
 ADDRESS = re.compile(r"\S+://\S+|[\w.-]+:\d+(/\S*)?")  # of a server; a folder of that name goes before
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # would steer the terminal
@@ -45,34 +46,62 @@ class Compared:
     served: str = ""
 
 
+@dataclass(frozen=True)
+class CompareResult:
+    """Two models' answers to the same rows.
+
+    Attributes:
+        models: Their names.
+        rows: What was asked.
+        answers: Of each model, in the order of the rows.
+        comparison: What they come to.
+    """
+
+    models: tuple[str, str]
+    rows: list[Row]
+    answers: tuple[list[Answer], list[Answer]]
+    comparison: Comparison
+
+
 def run(resolved: Resolved) -> int:
-    """Show the answers that differ, and what all come to.
+    """Entry of `compare`."""
+    _compare(resolved)
+    return 0
+
+
+def compare(settings: Compare) -> CompareResult:
+    """Do what the command `compare` does: show the answers that differ, and what all come to.
 
     Raises:
         UsageError: not two models; no rows; a model or a row that can't be read.
         TeacherError: a server that can't be reached, or serves no such model.
         Stopped: SIGINT or SIGTERM at a server.
     """
+    return _compare(made_by_program(settings))
+
+
+def _compare(resolved: Resolved) -> CompareResult:
     settings: Compare = resolved.settings
     if len(settings.models) != 2:
         raise UsageError(
-            f"found {len(settings.models)} models, expected two. Type `python -m trainer compare MODEL_A MODEL_B`, "
+            f"found {len(settings.models)} models, expected two. Type `{COMMAND} compare MODEL_A MODEL_B`, "
             "each a run directory, a folder, a hub name or a server's URL."
         )
     scorer = load_scorer(settings.scorer)
-    rows = _rows(settings, typed_in=resolved.origins["eval_data_path"] == COMMAND_LINE)
+    rows = _rows(settings, typed_in=resolved.origins["eval_data_path"] in (COMMAND_LINE, PROGRAM))
     models = [_model(name, settings) for name in settings.models]
     encoders = [_encoder(model, settings) for model in models]
     rows = _readable(rows, encoders, settings)
-    answers = [
+    first, second = (
         _answers(model, encoder, rows, f"{letter} ({model.name})", settings, scorer)
         for letter, model, encoder in zip("AB", models, encoders, strict=True)
-    ]
-    _show(rows, answers, settings.max_shown)
+    )
+    _show(rows, (first, second), settings.max_shown)
     for letter, model in zip("AB", models, strict=True):
         print(f"{letter}: {model.name}")
-    print(told(compared(*answers)))
-    return 0
+    comparison = compared(first, second)
+    print(told(comparison))
+    return CompareResult((models[0].name, models[1].name), rows, (first, second), comparison)
 
 
 def _rows(settings: Compare, *, typed_in: bool) -> list[Row]:
@@ -99,7 +128,7 @@ def _model(name: str, settings: Compare) -> Compared:
     """What an argument names: a run directory, a server, or anything that `eval` takes as a model."""
     folder = Path(name)
     if (folder / "config.yaml").is_file():
-        from trainer.run.chosen import choose
+        from ..run.chosen import choose
 
         config = read_yaml(folder / "config.yaml")
         chosen = choose(folder, settings.checkpoint, scores_midway=bool(config.get("eval_steps")))
@@ -143,7 +172,7 @@ def _encoder(model: Compared, settings: Compare) -> Any:
     """Renders prompts for a local model; None for a served one, which does that itself."""
     if model.folder is None:
         return None
-    from trainer.models.student import context_window, encoder_for, load_tokenizer
+    from ..models.student import context_window, encoder_for, load_tokenizer
 
     own = _settings_of(model.folder, settings)
     try:
@@ -158,7 +187,7 @@ def _readable(rows: list[Row], encoders: Sequence[Any], settings: Compare) -> li
     path = settings.eval_data_path or "the prompt"
     for encoder in encoders:
         if encoder is not None:
-            from trainer.data.encoding import readable
+            from ..data.encoding import readable
 
             rows = readable(rows, encoder, path, skip_bad_rows=settings.skip_bad_rows)
     return rows
@@ -172,8 +201,8 @@ def _answers(
         return served_answers(_client(model.url, model.served, settings), rows, title, **texts, scorer=scorer)
     import torch
 
-    from trainer.evaluation.judge import Judge
-    from trainer.models.loading import load_student
+    from ..evaluation.judge import Judge
+    from ..models.loading import load_student
 
     student: Any = load_student(_settings_of(model.folder or "", settings))
     student.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,30 +1,52 @@
 """The `eval` subcommand: how well a model, local or served, answers rows; better than before?"""
 
+from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.dataset import Reading, load_eval_files, load_rows
-from trainer.data.privileged import require_shown
-from trainer.data.refusals import kept
-from trainer.data.rows.row import Row
-from trainer.data.showing import Showing
-from trainer.evaluation import baseline, preference, suite
-from trainer.evaluation.scorer import Scorer, load_scorer
-from trainer.evaluation.scores import Answer, as_json, mark_seen, summarize, table
-from trainer.evaluation.served import served_answers
-from trainer.run.atomic import json_text, require_output_file, write_output_file
-from trainer.settings.options import Eval
-from trainer.settings.resolve import Resolved
-from trainer.teachers.served.client import TeacherClient
+from ..data.dataset import Reading, load_eval_files, load_rows
+from ..data.privileged import require_shown
+from ..data.refusals import kept
+from ..data.rows.row import Row
+from ..data.showing import Showing
+from ..evaluation import baseline, preference, suite
+from ..evaluation.scorer import Scorer, load_scorer
+from ..evaluation.scores import Answer, Scores, as_json, mark_seen, summarize, table
+from ..evaluation.served import served_answers
+from ..run.atomic import json_text, require_output_file, write_output_file
+from ..settings.options import Eval
+from ..settings.resolve import Resolved, made_by_program
+from ..teachers.served.client import TeacherClient
 
 
 def run(resolved: Resolved) -> int:
-    """Print a table, and what else was asked for; write `--output_file` where given.
+    """Entry of `eval`."""
+    evaluate(resolved.settings)
+    return 0
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """How well a model answers.
+
+    Attributes:
+        scores: Of `new_skill` and `prior_skills`, as far as there are rows.
+        answers: Every answer, in the same way.
+        record: What `output_file` holds: also changes since a baseline, a judge's verdicts, tasks of a suite.
+    """
+
+    scores: dict[str, Scores]
+    answers: dict[str, list[Answer]]
+    record: dict[str, Any]
+
+
+def evaluate(settings: Eval) -> EvalResult:
+    """Do what the command `eval` does: print a table, and what else was asked for; write `output_file` where given.
 
     Raises:
         UsageError, TeacherError: see `trainer.errors`.
         Stopped: SIGINT or SIGTERM at a served model.
     """
-    settings: Eval = resolved.settings
+    settings = made_by_program(settings).settings
     if settings.output_file is not None:
         require_output_file(settings.output_file)
     scorer = load_scorer(settings.scorer)
@@ -48,13 +70,12 @@ def run(resolved: Resolved) -> int:
         answers = _answers_of_server(settings, rows, scorer)
     if training_rows:
         answers = {title: mark_seen(some, training_rows) for title, some in answers.items()}
-    _tell(settings, rows, answers, earlier, tasks)
-    return 0
+    return _tell(settings, rows, answers, earlier, tasks)
 
 
 def _tell(
     settings: Eval, rows: dict[str, list[Row]], answers: dict[str, list[Answer]], earlier: Any, tasks: Any
-) -> None:
+) -> EvalResult:
     """Whatever is asked of the answers, one after another; each is in the file before it is on the terminal."""
     found: dict[str, Any] = {"model": settings.model_name_or_path}
     if settings.served:
@@ -78,6 +99,7 @@ def _tell(
     if tasks is not None:  # last, for it may take hours
         more = suite.scores(settings, tasks)
         tell({"suite": more}, suite.table(more))
+    return EvalResult(scores, answers, found)
 
 
 def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[str, list[Row]]:
@@ -85,7 +107,7 @@ def _readable(settings: Eval, rows: dict[str, list[Row]], encoder: Any) -> dict[
     paths = {"new_skill": settings.eval_data_path, "prior_skills": settings.prior_data_path}
     skip, shows = settings.skip_bad_rows, settings.with_demonstration
     if encoder is not None:
-        from trainer.data.encoding import readable
+        from ..data.encoding import readable
 
         return {
             title: readable(some, encoder, paths[title] or "", shown_own=shows, skip_bad_rows=skip)
@@ -134,7 +156,7 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Score
 
 def _encoder(settings: Eval) -> Any:
     """Renders prompts for the local model; torch is imported for it."""
-    from trainer.models.student import context_window, encoder_for, load_tokenizer
+    from ..models.student import context_window, encoder_for, load_tokenizer
 
     window = context_window(settings)
     return encoder_for(settings, load_tokenizer(settings), window)
@@ -145,8 +167,8 @@ def _answers_of_model(
 ) -> dict[str, list[Answer]]:
     import torch
 
-    from trainer.evaluation.judge import Judge
-    from trainer.models.loading import load_student
+    from ..evaluation.judge import Judge
+    from ..models.loading import load_student
 
     shown, batch_size = settings.with_demonstration, settings.per_device_eval_batch_size
     judge = Judge(encoder, batch_size, with_demonstration=shown, scorer=scorer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,24 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
-from trainer.data.dataset import drawn
-from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.row import Row
-from trainer.errors import TrainerError, UsageError
-from trainer.evaluation.same_answers import first_difference, greedy_answers
-from trainer.models.configuration import first_line, is_adapter
-from trainer.models.export import load_merged, require_base, round_weights, write_adapter, write_model
-from trainer.models.loading import load_student
-from trainer.models.student import context_window, encoder_for, load_tokenizer
-from trainer.reporting.headline import title_text
-from trainer.reporting.model_card import model_card
-from trainer.reporting.runs import DATA_SETTINGS, Run, read_run, require_run_directory
-from trainer.run.atomic import new_folder, write_text
-from trainer.run.checkpoint import in_words
-from trainer.run.chosen import Chosen, choose
-from trainer.settings.options import Export, Train
-from trainer.settings.resolve import Resolved, resolve
+from .. import COMMAND
+from ..data.dataset import drawn
+from ..data.prompts import PromptEncoder
+from ..data.rows.row import Row
+from ..errors import TrainerError, UsageError
+from ..evaluation.same_answers import first_difference, greedy_answers
+from ..models.configuration import first_line, is_adapter
+from ..models.export import load_merged, require_base, round_weights, write_adapter, write_model
+from ..models.loading import load_student
+from ..models.student import context_window, encoder_for, load_tokenizer
+from ..reporting.headline import title_text
+from ..reporting.model_card import model_card
+from ..reporting.runs import DATA_SETTINGS, Run, read_run, require_run_directory
+from ..run.atomic import new_folder, write_text
+from ..run.checkpoint import in_words
+from ..run.chosen import Chosen, choose
+from ..settings.options import Export, Train
+from ..settings.resolve import Resolved, made_by_program, resolve
 
 ASKED = 8  # rows that the written model has to answer as the checkpoint does
 QUESTIONS = (  # where the rows of the run are not here any more
@@ -43,13 +45,39 @@ QUESTIONS = (  # where the rows of the run are not here any more
 
 
 def run(resolved: Resolved) -> int:
-    """Write the model aside, compare its answers with the checkpoint's, let the folder appear; upload it if asked.
+    """Entry of `export`."""
+    export(resolved.settings)
+    return 0
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A model folder.
+
+    Attributes:
+        model: The folder; None of a dry run.
+        checkpoint: What it was made from.
+        reason: Why that one, in a few words.
+        verified: What was compared with the checkpoint's answers, in a sentence.
+    """
+
+    model: Path | None
+    checkpoint: Path
+    reason: str
+    verified: str
+
+
+def export(settings: Export) -> ExportResult:
+    """Do what the command `export` does.
+
+    The model is written aside, its answers are compared with the checkpoint's, the folder appears, and is uploaded if
+    that is asked.
 
     Raises:
         UsageError: no such run, checkpoint or base model; a folder that isn't empty or can't be written; no upload.
         TrainerError: the written model answers otherwise than the checkpoint; nothing is kept of it.
     """
-    settings: Export = resolved.settings
+    settings = made_by_program(settings).settings
     found, target = _run_of(settings), _target_of(settings)
     chosen = choose(found.path, settings.checkpoint, scores_midway=bool(found.config.get("eval_steps")))
     if settings.adapter and not is_adapter(str(chosen.path)):
@@ -70,23 +98,22 @@ def run(resolved: Resolved) -> int:
     print(f"verified: {verified}", *files, sep="\n")
     if settings.dry_run:
         print(f"dry run: nothing is kept{'' if settings.push_to_hub is None else ', and nothing uploaded'}")
-        return 0
+        return ExportResult(None, chosen.path, chosen.why, verified)
     print(f"model: {target}")
     if settings.push_to_hub is not None:
         _upload(target, settings.push_to_hub)
-    return 0
+    return ExportResult(target, chosen.path, chosen.why, verified)
 
 
 def _run_of(settings: Export) -> Run:
     """The run directory that is named, read."""
     if settings.run is None:
-        raise UsageError("no run is named. Type `python -m trainer export RUN --output_dir MODEL`.")
+        raise UsageError(f"no run is named. Type `{COMMAND} export RUN --output_dir MODEL`.")
     folder = Path(settings.run)
     if folder.name.startswith("checkpoint-") and (folder.parent / "config.yaml").is_file():
         step = folder.name.partition("-")[2]
         raise UsageError(
-            f"{folder} is a checkpoint, expected its run. Type `python -m trainer export {folder.parent} "
-            f"--checkpoint {step}`."
+            f"{folder} is a checkpoint, expected its run. Type `{COMMAND} export {folder.parent} --checkpoint {step}`."
         )
     require_run_directory(folder, "export")
     return read_run(folder, folder.resolve().name)

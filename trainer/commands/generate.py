@@ -5,35 +5,57 @@ import gc
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from trainer.data.dataset import Reading
-from trainer.errors import TeacherError, UsageError
-from trainer.generation.card import rejections, report
-from trainer.generation.checks import CALL_RULES
-from trainer.generation.factory import Factory
-from trainer.generation.files import JOURNAL, REJECTED, claim_folder, data_files, write_files
-from trainer.generation.prompts import Commissions, Draft, given
-from trainer.generation.recipe import Recipe, load_recipe
-from trainer.generation.tools import Tool, load_tools
-from trainer.run.journal import Journal
-from trainer.run.progress import Progress
-from trainer.settings.options import Generate
-from trainer.settings.resolve import Resolved
-from trainer.teachers.served.batch import run_until_stopped
+from ..data.dataset import Reading
+from ..errors import TeacherError, UsageError
+from ..generation.card import rejections, report
+from ..generation.checks import CALL_RULES
+from ..generation.factory import Factory
+from ..generation.files import JOURNAL, REJECTED, claim_folder, data_files, write_files
+from ..generation.prompts import Commissions, Draft, given
+from ..generation.recipe import Recipe, load_recipe
+from ..generation.tools import Tool, load_tools
+from ..run.journal import Journal
+from ..run.progress import Progress
+from ..settings.options import Generate
+from ..settings.resolve import Resolved, made_by_program
+from ..teachers.served.batch import run_until_stopped
 
 NEW_OBJECTS = 100_000  # among which garbage is looked for
 
 
 def run(resolved: Resolved) -> int:
-    """Entry of `generate`; 0 when both files hold as many rows as asked.
+    """Entry of `generate`; 0 when both files hold as many rows as asked."""
+    generate(resolved.settings)
+    return 0
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """Data that the teacher wrote.
+
+    Attributes:
+        train_data, eval_data: The files.
+        report: What `generation_report.json` holds: rows, rejections by rule, requests, tokens, seconds.
+    """
+
+    train_data: Path
+    eval_data: Path
+    report: dict[str, Any]
+
+
+def generate(settings: Generate) -> GenerateResult:
+    """Do what the command `generate` does.
 
     Raises:
         UsageError: a bad recipe, bad or too few prompts, a folder that isn't ours or isn't writable.
         TeacherError: the teacher is gone or unfit, or too few candidates were good (the good ones are written).
         Stopped: SIGINT or SIGTERM; finished rows are in the journal.
     """
-    settings: Generate = resolved.settings
+    settings = made_by_program(settings).settings
     recipe = load_recipe(settings.recipe or ("qa" if settings.prompts is None else "from_prompts"))
     tools = tools_of(settings, recipe)
     prompts = prompts_of(settings, recipe, tools)
@@ -48,7 +70,7 @@ def run(resolved: Resolved) -> int:
         print(summary(factory), f"wrote {', '.join(map(str, data_files(folder, settings)))}", sep="\n")
     if len(factory.kept) < factory.wanted:
         raise TeacherError(shortage(factory))
-    return 0
+    return GenerateResult(*data_files(folder, settings), report(factory))
 
 
 def work(factory: Factory, journal: Journal) -> None:

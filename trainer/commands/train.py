@@ -6,37 +6,73 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
-from trainer.errors import Stopped, TeacherError
-from trainer.evaluation.objective import choose_objective, record_choice
-from trainer.evaluation.run_scores import RunScores
-from trainer.evaluation.scorer import Scorer, load_scorer
-from trainer.evaluation.summary import result, summary
-from trainer.models.loading import load_student
-from trainer.run import checkpoint
-from trainer.run.directory import RunDirectory
-from trainer.run.environment import environment
-from trainer.run.processes import is_main_process, told_of_lost_process
-from trainer.settings.options import Train
-from trainer.settings.resolve import Resolved, show
-from trainer.teachers.demonstrations import Demonstrations
-from trainer.teachers.preflight import TeacherIdentity, require_teacher
-from trainer.training.assemble import AnyTrainer, Assembly
-from trainer.training.callbacks import StopOnSignal
-from trainer.training.inputs import Inputs, read_inputs, settle
+from ..errors import Stopped, TeacherError
+from ..evaluation.objective import choose_objective, record_choice
+from ..evaluation.run_scores import RunScores
+from ..evaluation.scorer import Scorer, load_scorer
+from ..evaluation.summary import result, summary
+from ..models.loading import load_student
+from ..run import checkpoint
+from ..run.directory import RunDirectory
+from ..run.environment import environment
+from ..run.processes import is_main_process, told_of_lost_process
+from ..settings.options import Train
+from ..settings.resolve import Resolved, made_by_program, show
+from ..teachers.demonstrations import Demonstrations
+from ..teachers.preflight import TeacherIdentity, require_teacher
+from ..training.assemble import AnyTrainer, Assembly
+from ..training.callbacks import StopOnSignal
+from ..training.inputs import Inputs, read_inputs, settle
 
 
 def run(resolved: Resolved) -> int:
-    """Train as `resolved` says and return the exit code.
+    """Entry of `train`."""
+    complete(resolved)
+    return 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A run that is done.
+
+    Attributes:
+        directory: The run directory.
+        model: The last checkpoint, which plain transformers loads; None of a dry run.
+        before, after: Accuracy as a fraction of 1, of `new_skill` and `prior_skills`; None where not measured.
+        changes: Of each, what became of the same rows, with its 95 % interval.
+        summary: All of `summary.json`; empty of a dry run.
+    """
+
+    directory: Path
+    model: Path | None
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    changes: dict[str, dict[str, float]]
+    summary: dict[str, Any]
+
+
+def train(settings: Train, **training_arguments: Any) -> TrainResult:
+    """Do what the command `train` does: an unfinished run in `output_dir` goes on, a finished one is only read.
+
+    Args:
+        training_arguments: Any other `TrainingArguments` of TRL's, such as `weight_decay=0.1`.
 
     Raises:
         UsageError, TeacherError: see `trainer.errors`; raised before anything expensive.
-        Stopped: a signal asked to stop; what is needed to go on has been saved.
+        Stopped: a signal asked to stop (Ctrl-C, a notebook's stop button); the same call goes on.
     """
+    return complete(made_by_program(settings, training_arguments))
+
+
+def complete(resolved: Resolved) -> TrainResult:
+    """Train as `resolved` says; raises as `train` does."""
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     resolved, measured = choose_objective(resolved)
@@ -47,18 +83,31 @@ def run(resolved: Resolved) -> int:
     if settings.dry_run:
         load_student(settings, inputs.arguments.device)
         print(f"would train on {len(inputs.train_rows)} rows with these settings:\n{show(resolved)}")
-        return 0
+        return result_of(Path(settings.output_dir), {})
     directory = RunDirectory.open(settings.output_dir, resolved)
     directory.require_same_files(inputs.files, accepted=settings.accept_changed_data)
     if directory.is_finished():
         print(f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again.")
-        return 0
+        return result_of(directory.path, directory.read_json("summary.json") or {})
     record_choice(directory, measured)
     needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
     teacher = require_teacher(settings) if needs_teacher else None
     with StopOnSignal() as stop, told_of_lost_process():
         Run(settings, inputs, teacher, directory, stop, scorer).complete()
-    return 0
+    return result_of(directory.path, directory.read_json("summary.json") or {})
+
+
+def result_of(directory: Path, summary: dict[str, Any]) -> TrainResult:
+    """A run's result, from its summary."""
+    scores, model = summary.get("scores", {}), summary.get("model")
+    return TrainResult(
+        directory=directory,
+        model=Path(model) if model else None,
+        before=scores.get("before", {}),
+        after=scores.get("after", {}),
+        changes=summary.get("changes", {}),
+        summary=summary,
+    )
 
 
 class Run:

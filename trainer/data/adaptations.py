@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
 
-from trainer.data.rows.row import Message, Tool
+from .rows.row import Message, Tool
 
 Adaptation = Callable[[list[Message]], list[Message]]
 

@@ -6,9 +6,9 @@ Texts are rendered one by one and tokenized all at once. Where a row is refused,
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.data.prompts import Prompt, PromptEncoder
-from trainer.data.rows.row import BadRow, Row
-from trainer.errors import UsageError
+from ..errors import UsageError
+from .prompts import Prompt, PromptEncoder
+from .rows.row import BadRow, Row
 
 
 def prompt_texts(encoder: PromptEncoder, rows: Sequence[Row]) -> list[str | BadRow | None]:

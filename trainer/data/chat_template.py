@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data.actions.thinking import has_thinking_mark
-from trainer.data.adaptations import (
+from .actions.thinking import has_thinking_mark
+from .adaptations import (
     ADAPTATIONS,
     Adaptation,
     adapted,
@@ -26,7 +26,7 @@ from trainer.data.adaptations import (
     subsets,
     with_tools,
 )
-from trainer.data.rows.row import BadRow, Message, Tool
+from .rows.row import BadRow, Message, Tool
 
 REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)  # templates are programs of their own
 USER = {"role": "user", "content": "zqxquestion"}

@@ -19,18 +19,18 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from trainer.data.groups import Alike
-from trainer.data.privileged import read_context
-from trainer.data.rows.columns import asking_column, chosen_format, suggestion, unread_columns
-from trainer.data.rows.formats import Format, require_text_alone, with_system
-from trainer.data.rows.json_values import reason_of_broken
-from trainer.data.rows.kept import keep_array, kept_array
-from trainer.data.rows.own_format import parse_row, require_whole
-from trainer.data.rows.records import Records, read_records
-from trainer.data.rows.row import BadRow, Row, Tool
-from trainer.data.rows.tool_files import load_tools
-from trainer.errors import UsageError
-from trainer.run.shares import in_shares
+from ..errors import UsageError
+from ..run.shares import in_shares
+from .groups import Alike
+from .privileged import read_context
+from .rows.columns import asking_column, chosen_format, suggestion, unread_columns
+from .rows.formats import Format, require_text_alone, with_system
+from .rows.json_values import reason_of_broken
+from .rows.kept import keep_array, kept_array
+from .rows.own_format import parse_row, require_whole
+from .rows.records import Records, read_records
+from .rows.row import BadRow, Row, Tool
+from .rows.tool_files import load_tools
 
 T = TypeVar("T")
 DEFAULT_TRAIN_DATA = ("data/tooluse_data/train_data.json", "data/tooluse_data/sample_train.json")

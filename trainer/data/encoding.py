@@ -9,15 +9,15 @@ import datasets.table
 import pyarrow
 import pyarrow.compute
 
-from trainer.data import batches
-from trainer.data.dataset import Rows
-from trainer.data.privileged import require_shown
-from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
-from trainer.data.refusals import without_refused
-from trainer.data.rows.kept import cache, kept_table
-from trainer.data.rows.row import BadRow, Row
-from trainer.errors import UsageError
-from trainer.run.shares import SHARE, in_shares
+from ..errors import UsageError
+from ..run.shares import SHARE, in_shares
+from . import batches
+from .dataset import Rows
+from .privileged import require_shown
+from .prompts import Prompt, PromptEncoder, report_cuts
+from .refusals import without_refused
+from .rows.kept import cache, kept_table
+from .rows.row import BadRow, Row
 
 compute: Any = pyarrow.compute
 

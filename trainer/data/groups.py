@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trainer.data.actions.answers import Action, golden_actions
-from trainer.data.rows.row import Row
+from .actions.answers import Action, golden_actions
+from .rows.row import Row
 
 GROUP_KEYS = ("skill", "category", "domain")  # of rows, whose texts say what kind of row it is
 LOOKED_AT = 1000

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.data.rows.row import BadRow, Message, Row
-from trainer.errors import UsageError
+from ..errors import UsageError
+from .rows.row import BadRow, Message, Row
 
 
 def shown_text(row: Row, golden: Callable[[Row], str | None]) -> str | None:

@@ -15,11 +15,11 @@ from typing import Any
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data.chat_template import ChatTemplate
-from trainer.data.privileged import shown_text
-from trainer.data.rows.row import BadRow, Message, Row, Tool, as_message
-from trainer.data.showing import Showing, probe_of
-from trainer.errors import UsageError
+from ..errors import UsageError
+from .chat_template import ChatTemplate
+from .privileged import shown_text
+from .rows.row import BadRow, Message, Row, Tool, as_message
+from .showing import Showing, probe_of
 
 KEPT = 4096  # encoded prompts
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from trainer.data.dataset import Rows
-from trainer.data.rows.row import BadRow, Row
-from trainer.errors import UsageError
+from ..errors import UsageError
+from .dataset import Rows
+from .rows.row import BadRow, Row
 
 SHOWN_REASONS = 5
 

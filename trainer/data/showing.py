@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from trainer.data.privileged import plain_golden, shown_text
-from trainer.data.rows.row import BadRow, Message, Row, as_message
-from trainer.errors import UsageError
-from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
+from ..errors import UsageError
+from ..settings.options import TEACHER_PROMPT_TEMPLATE
+from .privileged import plain_golden, shown_text
+from .rows.row import BadRow, Message, Row, as_message
 
 BETWEEN = "\n\n"  # what stands between texts of which no template says how they are joined
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.evaluation.outcome import Right, change, in_points, known
-from trainer.evaluation.scores import Answer
+from ..data.rows.row import Row
+from ..errors import UsageError
+from .outcome import Right, change, in_points, known
+from .scores import Answer
 
 
 def read(path: str, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Right]:

@@ -7,7 +7,7 @@ before the text of a choice. *a* and *I* are words in running prose only.
 import re
 from typing import Any
 
-from trainer.evaluation import phrases
+from . import phrases
 
 Check = dict[str, Any]
 

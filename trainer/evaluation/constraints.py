@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from trainer.data.actions.spoken_values import STRICT_JSON
-from trainer.evaluation.phrases import sentences
+from ..data.actions.spoken_values import STRICT_JSON
+from .phrases import sentences
 
 Check = dict[str, Any]
 BOUNDS = ("count", "at_least", "at_most")

@@ -7,9 +7,9 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from trainer.evaluation.intervals import Interval, paired_score_interval
-from trainer.evaluation.scores import Answer
-from trainer.evaluation.similarity import MEASURE
+from .intervals import Interval, paired_score_interval
+from .scores import Answer
+from .similarity import MEASURE
 
 WORD = re.compile(r"\s+|\w+|[^\w\s]")
 

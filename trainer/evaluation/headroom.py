@@ -23,18 +23,28 @@ from typing import Any
 
 import torch
 
-from trainer.data.dataset import Reading, drawn, load_eval_rows
-from trainer.data.groups import groups_of
-from trainer.data.privileged import require_shown
-from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.row import BadRow, Message, Row
-from trainer.errors import UsageError
-from trainer.evaluation import text_verdicts
-from trainer.evaluation.judge import Judge
-from trainer.evaluation.scorer import load_scorer
-from trainer.evaluation.scores import Answer, as_json, summarize
-from trainer.evaluation.served import served_answers
-from trainer.evaluation.verdicts import (
+from .. import COMMAND
+from ..data.dataset import Reading, drawn, load_eval_rows
+from ..data.groups import groups_of
+from ..data.privileged import require_shown
+from ..data.prompts import PromptEncoder
+from ..data.rows.row import BadRow, Message, Row
+from ..errors import UsageError
+from ..models.loading import load_student
+from ..models.student import context_window, encoder_for, load_tokenizer
+from ..run.atomic import json_text, require_output_file, write_output_file
+from ..settings.options import Check, Train
+from ..teachers.preflight import client_for
+from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.failures import ServerRefused
+from ..teachers.served.identity import Unfit, compare_tokenizers
+from ..training.callbacks import StopOnSignal
+from . import text_verdicts
+from .judge import Judge
+from .scorer import load_scorer
+from .scores import Answer, Scores, as_json, summarize
+from .served import served_answers
+from .verdicts import (
     SHOWN,
     SHOWN_ANOTHER,
     STUDENT,
@@ -42,22 +52,35 @@ from trainer.evaluation.verdicts import (
     TEACHER_SHOWN,
     Decision,
     Right,
+    Verdict,
     decide,
     told,
 )
-from trainer.evaluation.ways import best_way, told_ways, ways_to_show
-from trainer.models.loading import load_student
-from trainer.models.student import context_window, encoder_for, load_tokenizer
-from trainer.run.atomic import json_text, require_output_file, write_output_file
-from trainer.settings.options import Check, Train
-from trainer.teachers.preflight import client_for
-from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.failures import ServerRefused
-from trainer.teachers.served.identity import Unfit, compare_tokenizers
-from trainer.training.callbacks import StopOnSignal
+from .ways import best_way, told_ways, ways_to_show
 
 
-def check(settings: Check) -> None:
+@dataclass(frozen=True)
+class HeadroomResult:
+    """What there is to learn, and from whom.
+
+    Attributes:
+        scores: By who answered: the student, shown or not, and the served teacher where there is one.
+        shown: The shown student's, by the way its demonstration was shown.
+        show_context: The way that lifts the student most.
+        objective: The recommended one; None where nothing that was measured has a signal.
+        reason: Why, in a sentence.
+        verdicts: Whether each objective can work.
+    """
+
+    scores: dict[str, Scores]
+    shown: dict[str, Scores]
+    show_context: str
+    objective: str | None
+    reason: str
+    verdicts: tuple[Verdict, ...]
+
+
+def measured(settings: Check) -> HeadroomResult:
     """Measure on `--headroom` rows, print what was found, and write it to `--output_file` where given.
 
     Raises:
@@ -77,6 +100,11 @@ def check(settings: Check) -> None:
         record = as_record(settings, settings.eval_data_path, found, decision)
         write_output_file(settings.output_file, json_text(record))
     print(told_of(found, decision, model=settings.model_name_or_path, data=settings.eval_data_path))
+    scores, shown = (
+        {title: summarize([*some.values()]) for title, some in answers.items()}
+        for answers in (found.answers, found.shown)
+    )
+    return HeadroomResult(scores, shown, found.way, decision.objective, decision.reason, decision.verdicts)
 
 
 @dataclass(frozen=True)
@@ -138,7 +166,7 @@ def require_something_to_show(pool: Sequence[Row], path: str | None) -> None:
     if not any(map(_has_something_to_show, pool)):
         raise UsageError(
             f"no row of {path} has a golden_response or a privileged_context, and headroom shows it to the teacher of "
-            "each objective. Add them, pass --context FILE, or measure the model alone: `python -m trainer eval`."
+            f"each objective. Add them, pass --context FILE, or measure the model alone: `{COMMAND} eval`."
         )
 
 

@@ -8,15 +8,15 @@ import torch
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.data.actions.thinking import has_thinking_mark, strip_thinking
-from trainer.data.prompts import Prompt, PromptEncoder, report_cuts
-from trainer.data.rows.row import Row
-from trainer.errors import Stopped
-from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.scores import Answer, judge, require_checks
-from trainer.models.architecture import equally_long, sees_padding
-from trainer.models.student import end_token_ids
-from trainer.run.progress import Progress
+from ..data.actions.thinking import has_thinking_mark, strip_thinking
+from ..data.prompts import Prompt, PromptEncoder, report_cuts
+from ..data.rows.row import Row
+from ..errors import Stopped
+from ..models.architecture import equally_long, sees_padding
+from ..models.student import end_token_ids
+from ..run.progress import Progress
+from .scorer import Scorer
+from .scores import Answer, judge, require_checks
 
 
 class Judge:

@@ -5,7 +5,7 @@ import re
 import threading
 from typing import Any
 
-from trainer.evaluation import quantities
+from . import quantities
 
 Check = dict[str, Any]
 TOLERANCE = 1e-6

@@ -5,19 +5,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UsageError
-from trainer.evaluation.headroom import as_record, decided, measure, route_of, told_of
-from trainer.evaluation.scorer import load_scorer
-from trainer.evaluation.verdicts import Decision
-from trainer.evaluation.ways import ways_to_show
-from trainer.run.atomic import write_text
-from trainer.run.directory import RunDirectory
-from trainer.run.processes import from_main_process
-from trainer.settings.options import Train
-from trainer.settings.resolve import Resolved, read_config_file
-from trainer.teachers.preflight import require_teacher
-from trainer.training.arguments import training_arguments
-from trainer.training.inputs import Inputs, read_inputs, settle
+from ..errors import UsageError
+from ..run.atomic import write_text
+from ..run.directory import RunDirectory
+from ..run.processes import from_main_process
+from ..settings.options import Train
+from ..settings.resolve import Resolved, read_config_file
+from ..teachers.preflight import require_teacher
+from ..training.arguments import training_arguments
+from ..training.inputs import Inputs, read_inputs, settle
+from .headroom import as_record, decided, measure, route_of, told_of
+from .scorer import load_scorer
+from .verdicts import Decision
+from .ways import ways_to_show
 
 AUTO_ROWS = 64
 CHOSEN = ("objective", "show_context")  # settings that may be `auto` till headroom was measured

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.evaluation.intervals import paired_bootstrap
+from .intervals import paired_bootstrap
 
 Right = Mapping[str, bool]  # whether a row was answered right, by its id
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from trainer.evaluation import quantities
+from . import quantities
 
 Check = dict[str, Any]
 

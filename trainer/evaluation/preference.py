@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows.row import Message, Row
-from trainer.evaluation.choices import letter_of
-from trainer.evaluation.intervals import wilson
-from trainer.evaluation.scores import Answer
-from trainer.run.progress import Progress
-from trainer.settings.options import Eval
-from trainer.teachers.preflight import identify
-from trainer.teachers.served.batch import run_bounded, run_until_stopped
-from trainer.teachers.served.client import TeacherClient
+from ..data.rows.row import Message, Row
+from ..run.progress import Progress
+from ..settings.options import Eval
+from ..teachers.preflight import identify
+from ..teachers.served.batch import run_bounded, run_until_stopped
+from ..teachers.served.client import TeacherClient
+from .choices import letter_of
+from .intervals import wilson
+from .scores import Answer
 
 BETTER, EQUAL, WORSE, UNREAD = "better", "as good", "worse", "unread"
 NAMED = re.compile(r"(?:\b(?i:answer|verdict|winner|better)\b|[:\"'])[\s\W]*([ABC])\b(?!['’])")

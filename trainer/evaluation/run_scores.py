@@ -6,14 +6,14 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel
 
-from trainer.evaluation.judge import Judge
-from trainer.evaluation.outcome import Right, known
-from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.scores import Answer, Scores, as_json, mark_seen, summarize, table
-from trainer.run.directory import RunDirectory
-from trainer.training.assemble import AnyTrainer
-from trainer.training.inputs import Inputs
-from trainer.training.midway import MidwayScores
+from ..run.directory import RunDirectory
+from ..training.assemble import AnyTrainer
+from ..training.inputs import Inputs
+from ..training.midway import MidwayScores
+from .judge import Judge
+from .outcome import Right, known
+from .scorer import Scorer
+from .scores import Answer, Scores, as_json, mark_seen, summarize, table
 
 MOMENTS = ("before", "after")
 

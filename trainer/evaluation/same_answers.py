@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from trainer.data.prompts import PromptEncoder
-from trainer.evaluation.judge import decode_greedily
-from trainer.models.student import end_token_ids
+from ..data.prompts import PromptEncoder
+from ..models.student import end_token_ids
+from .judge import decode_greedily
 
 # Adapters beside a layer and the same adapters in its weights round differently. Where the model finds two tokens as
 # likely as that, rounding decides which one it says.

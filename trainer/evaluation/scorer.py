@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
+from ..data.rows.row import Row
+from ..errors import UsageError
 
 RIGHT_FROM = 0.5
 

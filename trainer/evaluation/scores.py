@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.groups import golden_of, groups_of, has_check
-from trainer.data.rows.row import BadRow, Row
-from trainer.errors import UsageError
-from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.similarity import MEASURE, similarity
-from trainer.evaluation.verify import passes, require_known
+from ..data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from ..data.groups import golden_of, groups_of, has_check
+from ..data.rows.row import BadRow, Row
+from ..errors import UsageError
+from .scorer import Scorer
+from .similarity import MEASURE, similarity
+from .verify import passes, require_known
 
 MOST_SHOWN = 12  # groups in a line of the table
 WIDTH = 118

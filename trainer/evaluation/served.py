@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from trainer.data.rows.row import Message, Row
-from trainer.data.showing import Showing, shown_by
-from trainer.evaluation.scorer import Scorer
-from trainer.evaluation.scores import Answer, judge, require_checks
-from trainer.run.progress import Progress
-from trainer.teachers.served.batch import run_bounded, run_until_stopped
-from trainer.teachers.served.client import ChatAnswer, TeacherClient
-from trainer.teachers.served.failures import RequestRefused
+from ..data.rows.row import Message, Row
+from ..data.showing import Showing, shown_by
+from ..run.progress import Progress
+from ..teachers.served.batch import run_bounded, run_until_stopped
+from ..teachers.served.client import ChatAnswer, TeacherClient
+from ..teachers.served.failures import RequestRefused
+from .scorer import Scorer
+from .scores import Answer, judge, require_checks
 
 STOPPED = "stopped while evaluating; the same command does it again"
 

@@ -8,8 +8,8 @@ import importlib.util
 import os
 from typing import Any
 
-from trainer.errors import UsageError
-from trainer.settings.options import Eval
+from ..errors import UsageError
+from ..settings.options import Eval
 
 ALLOWED = "HF_ALLOW_CODE_EVAL"  # the variable in which the library behind humaneval wants to be told so
 
@@ -70,8 +70,8 @@ def scores(settings: Eval, tasks: dict[str, Any]) -> Scores:
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
 
-    from trainer.models.loading import load_student
-    from trainer.models.student import load_tokenizer
+    from ..models.loading import load_student
+    from ..models.student import load_tokenizer
 
     student: Any = load_student(settings)
     student.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from trainer.evaluation.outcome import change, in_points
-from trainer.evaluation.run_scores import MOMENTS, figures, measures, right
-from trainer.evaluation.similarity import MEASURE
-from trainer.run import checkpoint
-from trainer.run.directory import RunDirectory
-from trainer.settings.options import Train
-from trainer.training.midway import best_step, folder_of, in_words, value_of
+from .. import COMMAND
+from ..run import checkpoint
+from ..run.directory import RunDirectory
+from ..settings.options import Train
+from ..training.midway import best_step, folder_of, in_words, value_of
+from .outcome import change, in_points
+from .run_scores import MOMENTS, figures, measures, right
+from .similarity import MEASURE
 
 TITLES = ("new_skill", "prior_skills")
 
@@ -69,7 +70,7 @@ def result(found: dict[str, Any], directory: RunDirectory, settings: Train) -> s
     if settings.eval_steps is not None:
         lines.append(f"{'best':<14}{told(found['best'], settings.max_forgetting)}")
     lines += [f"{'model':<14}{found['model']}", f"{'run':<14}{directory.path}"]
-    return "\n".join([*lines, f"{'report':<14}python -m trainer report {directory.path}"])
+    return "\n".join([*lines, f"{'report':<14}{COMMAND} report {directory.path}"])
 
 
 def _of_texts(details: dict[str, dict[str, dict[str, Any]]]) -> list[str]:

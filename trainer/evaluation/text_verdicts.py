@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.evaluation.intervals import paired_bootstrap, sign_test
-from trainer.evaluation.scores import Answer
-from trainer.evaluation.similarity import MEASURE
-from trainer.evaluation.verdicts import (
+from .intervals import paired_bootstrap, sign_test
+from .scores import Answer
+from .similarity import MEASURE
+from .verdicts import (
     LINES,
     NO,
     SFT,

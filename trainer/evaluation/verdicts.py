@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.evaluation.intervals import paired_score_interval, sign_test, wilson
+from .intervals import paired_score_interval, sign_test, wilson
 
 STUDENT, SHOWN, SHOWN_ANOTHER = "student", "student shown the demonstration", "student shown another row's"
 TEACHER, TEACHER_SHOWN = "teacher", "teacher shown the demonstration"

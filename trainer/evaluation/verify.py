@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.rows.row import BadRow
-from trainer.evaluation import choices, constraints, phrases
-from trainer.evaluation.code import runs_right
-from trainer.evaluation.maths import maths
+from ..data.rows.row import BadRow
+from . import choices, constraints, phrases
+from .code import runs_right
+from .maths import maths
 
 Check = dict[str, Any]
 

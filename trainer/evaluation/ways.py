@@ -4,13 +4,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from trainer.data.encoding import readable
-from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.evaluation.scores import Answer
-from trainer.evaluation.verdicts import cells, lift
-from trainer.settings.options import Check, Train
+from ..data.encoding import readable
+from ..data.prompts import PromptEncoder
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..settings.options import Check, Train
+from .scores import Answer
+from .verdicts import cells, lift
 
 WITH_DEMONSTRATIONS, WITH_CONTEXTS = ("template", "turns"), ("template", "system")
 

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from trainer.data.privileged import plain_golden
-from trainer.data.rows.row import Row
-from trainer.generation.checks import content_of
-from trainer.generation.factory import Factory
+from ..data.privileged import plain_golden
+from ..data.rows.row import Row
+from .checks import content_of
+from .factory import Factory
 
 EXAMPLES = 3
 SHOWN_CHARACTERS = 2000  # of a prompt or a response in the card

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.data.actions.answers import Action, parse_actions, parse_seed_format
-from trainer.data.actions.thinking import MARK
-from trainer.data.rows.row import Message
-from trainer.data.rows.row import Tool as SentTool
-from trainer.data.rows.values import unfit_value
-from trainer.errors import UsageError
-from trainer.generation.language import slips_into_another
-from trainer.generation.tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule
-from trainer.teachers.served.client import ChatAnswer
+from ..data.actions.answers import Action, parse_actions, parse_seed_format
+from ..data.actions.thinking import MARK
+from ..data.rows.row import Message
+from ..data.rows.row import Tool as SentTool
+from ..data.rows.values import unfit_value
+from ..errors import UsageError
+from ..teachers.served.client import ChatAnswer
+from .language import slips_into_another
+from .tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule
 
 OPENING_CHARACTERS = 400
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)

@@ -16,23 +16,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.actions.answers import golden_actions, same_inputs, same_sequence
-from trainer.data.privileged import plain_golden
-from trainer.data.rows.row import Message, Row, Tool
-from trainer.data.rows.values import unfit_value
-from trainer.errors import TeacherError
-from trainer.generation.checks import Answered, broken, content_of, unwritable_call
-from trainer.generation.duplicates import Duplicates
-from trainer.generation.prompts import Commission, Commissions, Draft, place_of_request
-from trainer.generation.recipe import Recipe
-from trainer.generation.tools import BAD_ARGUMENTS
-from trainer.run.journal import Journal
-from trainer.run.progress import Progress
-from trainer.settings.options import Generate
-from trainer.teachers.preflight import TeacherIdentity, identify
-from trainer.teachers.served.batch import all_of, row_seed, run_bounded
-from trainer.teachers.served.client import ChatAnswer, TeacherClient
-from trainer.teachers.served.failures import RequestRefused
+from ..data.actions.answers import golden_actions, same_inputs, same_sequence
+from ..data.privileged import plain_golden
+from ..data.rows.row import Message, Row, Tool
+from ..data.rows.values import unfit_value
+from ..errors import TeacherError
+from ..run.journal import Journal
+from ..run.progress import Progress
+from ..settings.options import Generate
+from ..teachers.preflight import TeacherIdentity, identify
+from ..teachers.served.batch import all_of, row_seed, run_bounded
+from ..teachers.served.client import ChatAnswer, TeacherClient
+from ..teachers.served.failures import RequestRefused
+from .checks import Answered, broken, content_of, unwritable_call
+from .duplicates import Duplicates
+from .prompts import Commission, Commissions, Draft, place_of_request
+from .recipe import Recipe
+from .tools import BAD_ARGUMENTS
 
 CANDIDATES_PER_ROW = 4  # that the teacher may write for each row asked for
 MOST_AT_ONCE = 1024  # requests, where nobody says how many

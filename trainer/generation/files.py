@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.generation.card import card, report
-from trainer.generation.factory import Factory
-from trainer.run.atomic import replacing, try_to_write, write_json, write_text
-from trainer.settings.options import Generate
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..run.atomic import replacing, try_to_write, write_json, write_text
+from ..settings.options import Generate
+from .card import card, report
+from .factory import Factory
 
 JOURNAL, REJECTED, REPORT, CARD = "generate.journal.jsonl", "rejected.jsonl", "generation_report.json", "README.md"
 MANY_KEYS = 300  # of the objects in one column

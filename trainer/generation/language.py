@@ -11,7 +11,7 @@ from collections.abc import Set
 from functools import cache, lru_cache
 from operator import itemgetter
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 NOT_PROSE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$[^$\n]+\$|<[^<>\n]{1,200}>|Action(?:[_ ]Input)?[ \t]*:[^\n]*"

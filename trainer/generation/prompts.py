@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainer.data.dataset import Reading, load_rows
-from trainer.data.rows.row import BadRow, Message, Row
-from trainer.errors import UsageError
-from trainer.generation.checks import content_of
-from trainer.generation.duplicates import without_shared_parts
-from trainer.generation.recipe import Recipe
-from trainer.generation.tool_documentation import documentation
-from trainer.generation.tools import Tool, tools_of_row
-from trainer.teachers.served.batch import row_seed
+from ..data.dataset import Reading, load_rows
+from ..data.rows.row import BadRow, Message, Row
+from ..errors import UsageError
+from ..teachers.served.batch import row_seed
+from .checks import content_of
+from .duplicates import without_shared_parts
+from .recipe import Recipe
+from .tool_documentation import documentation
+from .tools import Tool, tools_of_row
 
 MANY = 2**20  # combinations of a recipe's axes that are told apart at most
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from trainer.errors import UsageError
-from trainer.generation.checks import require_known
-from trainer.generation.language import require_known_language
+from ..errors import UsageError
+from .checks import require_known
+from .language import require_known_language
 
 RESERVED = {"id", "prompt", "golden_response", "golden_answer", "judge_grade", "request", "tool", "tools"}
 NEEDED = {"prompt": "request", "answer": "prompt", "grading": "answer"}  # places that these texts must have

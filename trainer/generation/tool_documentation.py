@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.data.rows.schemas import (
+from ..data.rows.schemas import (
     Schema,
     has_fields,
     in_place,
@@ -15,7 +15,7 @@ from trainer.data.rows.schemas import (
     reached,
     referred,
 )
-from trainer.generation.tools import Tool
+from .tools import Tool
 
 
 def documentation(tool: Tool) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from referencing import Registry
 
-from trainer.data.actions.answers import Action
-from trainer.data.rows.row import BadRow
-from trainer.data.rows.schemas import (
+from ..data.actions.answers import Action
+from ..data.rows.row import BadRow
+from ..data.rows.schemas import (
     CHECKER,
     FORMATS,
     BadTool,
@@ -23,8 +23,8 @@ from trainer.data.rows.schemas import (
     shortened,
     within,
 )
-from trainer.data.rows.tool_files import described_entry, described_in
-from trainer.errors import UsageError
+from ..data.rows.tool_files import described_entry, described_in
+from ..errors import UsageError
 
 NO_ACTION, UNKNOWN_TOOL, BAD_ARGUMENTS = "no_action", "unknown_tool", "bad_arguments"
 MAX_LEVELS = 16  # of nested arguments: deeper ones can take minutes, or end the process, where a schema is recursive

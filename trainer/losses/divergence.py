@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from trl.experimental.sdft.loss_utils import add_tail_bucket, compute_divergence
 
-from trainer.models.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
+from ..models.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
 
 MODES = ("full_logits", "topk_logits", "sampled_token")
 

@@ -25,8 +25,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from trainer.losses.divergence import TokenStatistics, importance
-from trainer.losses.served_targets import (
+from ..models.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
+from .divergence import TokenStatistics, importance
+from .served_targets import (
     SLACK,
     ChunkTargets,
     SupportTargets,
@@ -36,7 +37,6 @@ from trainer.losses.served_targets import (
     require_chunks,
     support_of,
 )
-from trainer.models.output_head import CHUNK_BYTES, OutputHead, Projection, block_rows, precise_dtype, with_gradient
 
 TAIL_FLOOR = 1e-7  # probability; the teacher's float32 log-probabilities say nothing of a smaller tail
 CREDITS = ("dpca", "uniform")

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.models.output_head import OutputHead
-from trainer.teachers.served.routes import ChunkScores
-from trainer.teachers.tokens.token_scores import TokenScores
+from ..models.output_head import OutputHead
+from ..teachers.served.routes import ChunkScores
+from ..teachers.tokens.token_scores import TokenScores
 
 SLACK = 1e-3  # by which rounding may bring probabilities above 1
 

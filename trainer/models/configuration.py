@@ -8,8 +8,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from trainer.errors import UsageError
-from trainer.settings.options import Student
+from ..errors import UsageError
+from ..settings.options import Student
 
 UNBOUNDED = 2**30  # positions of a model whose configuration names no bound
 POSITIONS = ("max_position_embeddings", "max_sequence_length", "max_seq_len", "seq_length")

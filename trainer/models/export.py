@@ -9,11 +9,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.errors import UsageError
-from trainer.models.configuration import base_of, is_adapter
-from trainer.models.loading import load_student
-from trainer.models.student import end_as_turns_do
-from trainer.settings.options import Student
+from ..errors import UsageError
+from ..settings.options import Student
+from .configuration import base_of, is_adapter
+from .loading import load_student
+from .student import end_as_turns_do
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MARK_OF_ADAPTERS = "lora_"  # in the names of their weights

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 OTHER_LAYOUT = "support_avx512bf16_for_cpu"  # a layer's attribute
 

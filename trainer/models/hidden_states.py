@@ -12,8 +12,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from trainer.errors import UsageError
-from trainer.models.output_head import OutputHead
+from ..errors import UsageError
+from .output_head import OutputHead
 
 TOKENS_AT_ONCE = 64  # of which logits exist together when only the likeliest are looked at
 TOLERANCE = 1e-3  # of logits that are made in two ways, relative to the largest

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfi
 from transformers.utils import cached_file, logging
 from transformers.utils.logging import disable_progress_bar
 
-from trainer.errors import UsageError
-from trainer.models.configuration import base_of, first_line, language_part, read_configuration
-from trainer.models.four_bits import keep_trainable, loading_options, require_bitsandbytes
-from trainer.settings.options import Student
+from ..errors import UsageError
+from ..settings.options import Student
+from .configuration import base_of, first_line, language_part, read_configuration
+from .four_bits import keep_trainable, loading_options, require_bitsandbytes
 
 disable_progress_bar()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trainer.errors import TrainerError
+from ..errors import TrainerError
 
 SHARDS = "shards"  # the folder of a checkpoint with what each process holds
 

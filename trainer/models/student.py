@@ -7,13 +7,13 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from trainer.data.chat_template import ChatTemplate
-from trainer.data.prompts import PromptEncoder
-from trainer.data.showing import Showing
-from trainer.errors import UsageError
-from trainer.models.configuration import first_line, positions_of, read_configuration
-from trainer.models.loading import require_loadable
-from trainer.settings.options import Check, Eval, Student, Train
+from ..data.chat_template import ChatTemplate
+from ..data.prompts import PromptEncoder
+from ..data.showing import Showing
+from ..errors import UsageError
+from ..settings.options import Check, Eval, Student, Train
+from .configuration import first_line, positions_of, read_configuration
+from .loading import require_loadable
 
 
 def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:

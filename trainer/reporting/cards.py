@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.reporting.headline import title_text
-from trainer.reporting.runs import DATA_SETTINGS, Run
-from trainer.settings.server_url import is_secret_name, without_secrets
+from ..settings.server_url import is_secret_name, without_secrets
+from .headline import title_text
+from .runs import DATA_SETTINGS, Run
 
 Card = dict[str, str]
 GENERATION_REPORT = "generation_report.json"

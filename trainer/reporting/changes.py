@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.reporting.headline import title_text
-from trainer.reporting.runs import Run
+from ..data.rows.row import Row
+from ..errors import UsageError
+from .headline import title_text
+from .runs import Run
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reporting.runs import Run
+from .runs import Run
 
 MOST_POINTS = 1000  # of a curve with its extremes
 MOST_MEANS = 500  # of the same curve's means, which the smoothing works on

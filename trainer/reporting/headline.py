@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation.intervals import Interval, paired_bootstrap, wilson
-from trainer.reporting.runs import Run, Scored
+from ..evaluation.intervals import Interval, paired_bootstrap, wilson
+from .runs import Run, Scored
 
 TITLES = {"new_skill": "New skill", "prior_skills": "Prior skills"}
 

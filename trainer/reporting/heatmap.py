@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reporting.runs import Run
-from trainer.run.records import parse_line
+from ..run.records import parse_line
+from .runs import Run
 
 LEVELS = 20  # of colour
 SATURATION = 10.0  # nats; from here on the colour stays the same

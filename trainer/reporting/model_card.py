@@ -9,13 +9,13 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import cached_file
 
-from trainer.evaluation.intervals import Interval, wilson
-from trainer.reporting import cards
-from trainer.reporting.headline import Change, Level, change, level, title_text, titles_of
-from trainer.reporting.page import percent, points
-from trainer.reporting.runs import DATA_SETTINGS, Run
-from trainer.run.chosen import Chosen
-from trainer.settings.options import Export, Train
+from ..evaluation.intervals import Interval, wilson
+from ..run.chosen import Chosen
+from ..settings.options import Export, Train
+from . import cards
+from .headline import Change, Level, change, level, title_text, titles_of
+from .page import percent, points
+from .runs import DATA_SETTINGS, Run
 
 TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

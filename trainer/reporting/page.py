@@ -13,11 +13,11 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from trainer import __version__
-from trainer.reporting import cards, curves, heatmap
-from trainer.reporting.changes import Changes, changes
-from trainer.reporting.headline import Change, change, measures, title_text, titles_of
-from trainer.reporting.runs import Run
+from .. import COMMAND, __version__
+from . import cards, curves, heatmap
+from .changes import Changes, changes
+from .headline import Change, change, measures, title_text, titles_of
+from .runs import Run
 
 HERE = Path(__file__).parent
 
@@ -93,6 +93,7 @@ def page(runs: list[Run], limits: Limits) -> str:
         levels=range(heatmap.LEVELS + 1),
         ticks=[(tick, heatmap.position(tick)) for tick in heatmap.TICKS],
         version=__version__,
+        command=COMMAND,
     ).lstrip()
 
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from trainer.reporting.curves import ALL_STAGES, CHARTS, Chart, Curve, curves, seconds_by_stage
-from trainer.reporting.headline import change, title_text, titles_of
-from trainer.reporting.runs import Run
-from trainer.run.atomic import replacing
+from ..run.atomic import replacing
+from .curves import ALL_STAGES, CHARTS, Chart, Curve, curves, seconds_by_stage
+from .headline import change, title_text, titles_of
+from .runs import Run
 
 # Colours that people with any colour vision tell apart (Okabe and Ito 2008, "Color Universal Design").
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

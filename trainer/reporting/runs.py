@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.dataset import Reading, load_eval_rows
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.run.records import Record, read_json, read_lines, read_yaml, whole_lines
+from .. import COMMAND
+from ..data.dataset import Reading, load_eval_rows
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..run.records import Record, read_json, read_lines, read_yaml, whole_lines
 
 MOMENTS = ("before", "after")
 DATA_SETTINGS = {"new_skill": "eval_data_path", "prior_skills": "prior_data_path"}
@@ -105,7 +106,7 @@ def read_runs(paths: list[str]) -> list[Run]:
         UsageError: no folder is named, one is no run directory, or a file of one is damaged.
     """
     if not paths:
-        raise UsageError("no run is named. Type `python -m trainer report RUN`, where RUN is train's --output_dir.")
+        raise UsageError(f"no run is named. Type `{COMMAND} report RUN`, where RUN is train's --output_dir.")
     folders = list(dict.fromkeys(Path(path).resolve() for path in paths))
     for folder in folders:
         require_run_directory(folder)
@@ -119,7 +120,7 @@ def require_run_directory(folder: Path, command: str = "report") -> None:
         return
     found = "no folder is there" if not folder.is_dir() else "it has no config.yaml"
     inside = sorted(str(file.parent) for file in folder.glob("*/config.yaml"))[:3]
-    advice = f"Type `python -m trainer {command} {inside[0]}`" if inside else "Pass the --output_dir of a `train`"
+    advice = f"Type `{COMMAND} {command} {inside[0]}`" if inside else "Pass the --output_dir of a `train`"
     more = f" (or {', '.join(inside[1:])})" if inside[1:] else ""
     raise UsageError(f"{folder} is no run directory: {found}. {advice}{more}.")
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 # What file systems answer that lack an operation: Lustre and NFS for locks, FUSE and CIFS for flushing.
 NOT_SUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}

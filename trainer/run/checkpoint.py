@@ -22,8 +22,8 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
-from trainer.errors import TrainerError
-from trainer.run.atomic import sync, write_json
+from ..errors import TrainerError
+from .atomic import sync, write_json
 
 STAGING = ".staging"
 MANIFEST = "manifest.json"

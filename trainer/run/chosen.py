@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UsageError
-from trainer.run.checkpoint import fault_in, newest, step_of
-from trainer.run.records import read_json
+from ..errors import UsageError
+from .checkpoint import fault_in, newest, step_of
+from .records import read_json
 
 BEST, LAST = "best", "last"
 

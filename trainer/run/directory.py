@@ -14,13 +14,13 @@ from typing import IO, Any
 
 import yaml
 
-from trainer.errors import TrainerError, UsageError
-from trainer.run.atomic import flush, try_to_write, write_json, write_text
-from trainer.run.journal import open_locked
-from trainer.run.processes import is_main_process
-from trainer.run.records import read_json, read_lines
-from trainer.settings.resolve import Resolved
-from trainer.settings.server_url import is_secret_name
+from ..errors import TrainerError, UsageError
+from ..settings.resolve import Resolved
+from ..settings.server_url import is_secret_name
+from .atomic import flush, try_to_write, write_json, write_text
+from .journal import open_locked
+from .processes import is_main_process
+from .records import read_json, read_lines
 
 HOW_MANY = {"fsdp", "fsdp_config"}  # a run goes on with another number of processes, and spread or not
 

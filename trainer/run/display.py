@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from trainer.run.processes import is_main_process
+from .processes import is_main_process
 
 WIDTH_OF_BAR = 30  # columns; less on a narrow terminal
 REDRAWN_PER_SECOND = 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer import __version__
+from .. import __version__
 
 PACKAGES = (
     "torch",

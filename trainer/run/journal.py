@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from trainer.errors import UsageError
-from trainer.run.atomic import NOT_SUPPORTED, flush, mount_of, sync, warn_once
+from ..errors import UsageError
+from .atomic import NOT_SUPPORTED, flush, mount_of, sync, warn_once
 
 SECONDS_TO_GATHER = 0.02  # before records are brought to the disk together
 

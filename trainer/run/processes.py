@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from trainer.errors import TrainerError
+from ..errors import TrainerError
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from typing import Self
 from rich.table import Table
 from tqdm import tqdm
 
-from trainer.run.display import is_watched, shown, with_bar
-from trainer.run.processes import is_main_process
+from .display import is_watched, shown, with_bar
+from .processes import is_main_process
 
 SECONDS_BETWEEN_LINES = 60.0  # at most, on what is no terminal
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 Record = dict[str, Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from trainer.errors import Stopped, TrainerError
-from trainer.run.progress import Progress
+from ..errors import Stopped, TrainerError
+from .progress import Progress
 
 T = TypeVar("T")
 

@@ -19,12 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer.errors import UsageError
-from trainer.settings.options import SUBCOMMANDS, Train
-from trainer.settings.server_url import is_secret_name, read_urls, shown_word, without_secrets
+from .. import COMMAND
+from ..errors import UsageError
+from .options import SUBCOMMANDS, Train
+from .server_url import ServerUrl, is_secret_name, read_urls, shown_word, without_secrets
 
 ENV_PREFIX = "SDFT_"
 COMMAND_LINE = "command line"
+PROGRAM = "program"
 DEFAULT = "default"
 # What Kubernetes and Docker's links put into the environment for a service: SDFT_TRAINER_PORT=tcp://10.0.0.7:6006.
 INJECTED = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
@@ -89,6 +91,30 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
 
 
+def made_by_program(settings: Any, extra: Mapping[str, Any] | None = None) -> Resolved:
+    """Settings that a Python program made, checked as those of a command are; nothing else gives them values.
+
+    Args:
+        extra: Arguments of TRL's, for `train`.
+
+    Raises:
+        UsageError: a value of a wrong type or outside its choices; a setting among TRL's arguments.
+    """
+    options = {f.name: f for f in dataclasses.fields(settings)}
+    misplaced = next((name for name in extra or {} if name in options), None)
+    if misplaced is not None:
+        raise UsageError(f"found {misplaced} beside the settings, expected it in {type(settings).__name__}(…).")
+    given = {name: value for name, f in options.items() if (value := getattr(settings, name)) != f.default}
+    checked = {
+        name: value if isinstance(value, ServerUrl) else convert(options[name], value, PROGRAM)
+        for name, value in given.items()
+    }
+    origins = {**dict.fromkeys(options, DEFAULT), **dict.fromkeys([*given, *(extra or {})], PROGRAM)}
+    return Resolved(
+        dataclasses.replace(settings, **checked), origins, {key: as_text(value) for key, value in (extra or {}).items()}
+    )
+
+
 def as_text(value: Any) -> Any:
     """A scalar as the command line would give it, so that `3` in a file and `3` typed in are the same setting."""
     if isinstance(value, list | dict):
@@ -147,10 +173,10 @@ def positional(kind: type) -> dataclasses.Field | None:
 
 
 def build_parser(subcommand: str) -> argparse.ArgumentParser:
-    """The parser behind `python -m trainer SUBCOMMAND`; it collects texts, `convert` gives them their types."""
+    """The parser of a subcommand; it collects texts, `convert` gives them their types."""
     kind, first = SUBCOMMANDS[subcommand], positional(SUBCOMMANDS[subcommand])
     parser = _Parser(
-        prog=f"python -m trainer {subcommand}",
+        prog=f"{COMMAND} {subcommand}",
         usage=" ".join(["%(prog)s", *([f"[{first.metadata['positional']}]"] if first else []), "[--flag value …]"]),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -241,7 +267,7 @@ def unknown_key(key: str, origin: str, known: Iterable[str]) -> UsageError:
     """The error for a key that means nothing, with the nearest one that does."""
     names = list(known)
     near = [name for name in (HABITS.get(key),) if name in names] or difflib.get_close_matches(key, names, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "`python -m trainer SUBCOMMAND --help` lists the settings."
+    hint = f"Did you mean {near[0]!r}?" if near else f"`{COMMAND} SUBCOMMAND --help` lists the settings."
     return UsageError(f"unknown setting {key!r} (from {origin}). {hint}")
 
 
@@ -282,7 +308,7 @@ def _as_bool(value: Any) -> bool:
 
 
 def _as_texts(value: Any) -> tuple[str, ...]:
-    return tuple(_as_number_or_text(str, each) for each in (value if isinstance(value, list) else [value]))
+    return tuple(_as_number_or_text(str, each) for each in (value if isinstance(value, list | tuple) else [value]))
 
 
 def _as_number_or_text(wanted: type, value: Any) -> Any:

@@ -3,7 +3,7 @@
 import re
 from typing import Self
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 VERSION = re.compile(r"v\d+[a-z0-9]*", re.IGNORECASE)  # a segment of a path, as in `/v1` or `/api/paas/v4`
 # What people copy together with the base; longest first, because `/completions` ends `/chat/completions`.

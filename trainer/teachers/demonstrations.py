@@ -16,18 +16,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
-from trainer.data.privileged import plain_golden
-from trainer.data.rows.row import BadRow, Row
-from trainer.data.showing import Showing, shown_by
-from trainer.errors import TeacherError
-from trainer.run.journal import Journal
-from trainer.run.progress import Progress
-from trainer.settings.options import Train
-from trainer.teachers.preflight import client_for
-from trainer.teachers.served.batch import row_seed, run_bounded, run_until_stopped
-from trainer.teachers.served.client import ChatAnswer, TeacherClient
-from trainer.teachers.served.failures import RequestRefused
+from .. import COMMAND
+from ..data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from ..data.privileged import plain_golden
+from ..data.rows.row import BadRow, Row
+from ..data.showing import Showing, shown_by
+from ..errors import TeacherError
+from ..run.journal import Journal
+from ..run.progress import Progress
+from ..settings.options import Train
+from .preflight import client_for
+from .served.batch import row_seed, run_bounded, run_until_stopped
+from .served.client import ChatAnswer, TeacherClient
+from .served.failures import RequestRefused
 
 REFUSED, TRUNCATED, EMPTY = "refused", "truncated", "empty"
 CONTRADICTING = "contradicting golden_answer"
@@ -148,7 +149,7 @@ class Demonstrator:
         reason = max(reasons, key=reasons.__getitem__, default="")
         if reason == REFUSED:
             return f"The first refusal: {self.refusal or 'see above'}"
-        return MENDS.get(reason, "Expected whole answers. Look at what it writes: `python -m trainer check URL`.")
+        return MENDS.get(reason, f"Expected whole answers. Look at what it writes: `{COMMAND} check URL`.")
 
     async def _ask(self, number: int) -> ChatAnswer | None:
         """The answer; None where the server refused the prompt."""

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from trainer.errors import UsageError
-from trainer.models.sharded import SHARDS, shard_of, take
+from ..errors import UsageError
+from ..models.sharded import SHARDS, shard_of, take
 
 # In the format of safetensors, but not by its ending: vLLM loads every *.safetensors of a folder, one over the other,
 # and would serve the teacher's weights in place of the student's.

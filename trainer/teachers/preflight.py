@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from trainer.data.rows.row import Message
-from trainer.errors import TeacherError, UsageError
-from trainer.settings.options import Check, Train
-from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.client import ChatAnswer, ServedModel, TeacherClient, unknown_model
+from .. import COMMAND
+from ..data.rows.row import Message
+from ..errors import TeacherError, UsageError
+from ..settings.options import Check, Train
+from .served.batch import run_until_stopped
+from .served.client import ChatAnswer, ServedModel, TeacherClient, unknown_model
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def client_for(settings: Train | Check) -> TeacherClient:
     """
     if not settings.vllm_server_base_url:
         raise UsageError(
-            "no teacher is named. Pass its base URL, e.g. `python -m trainer check http://localhost:8000`, "
+            f"no teacher is named. Pass its base URL, e.g. `{COMMAND} check http://localhost:8000`, "
             "or set SDFT_VLLM_SERVER_BASE_URL."
         )
     return TeacherClient(

@@ -12,13 +12,14 @@ from transformers import HfArgumentParser, TrainingArguments
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.errors import UsageError
-from trainer.settings.options import Train
-from trainer.settings.resolve import Resolved, as_text, unknown_key
-from trainer.training.engine_choice import wants_vllm
-from trainer.training.microbatches import MicrobatchLimit
-from trainer.training.order import TeacherShare
-from trainer.training.sharding import require_shardable
+from .. import __name__ as MODULE
+from ..errors import UsageError
+from ..settings.options import Train
+from ..settings.resolve import Resolved, as_text, unknown_key
+from .engine_choice import wants_vllm
+from .microbatches import MicrobatchLimit
+from .order import TeacherShare
+from .sharding import require_shardable
 
 # Computing layers again in the backward pass; older releases of transformers know the second name alone.
 CHECKPOINTING = next(
@@ -118,7 +119,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     if arguments.n_gpu > 1:
         raise UsageError(
             f"found {arguments.n_gpu} GPUs and one process. Set CUDA_VISIBLE_DEVICES=0, or start one process for each: "
-            "`accelerate launch -m trainer train …`."
+            f"`accelerate launch -m {MODULE} train …`."
         )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > arguments.world_size:

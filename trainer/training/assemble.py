@@ -11,15 +11,15 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from trainer.data.privileged import plain_golden, shown_text
-from trainer.data.prompts import DemonstratedPrompts, PromptEncoder, ShownPrompts, report_cuts
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.models.hidden_states import require_plain_head
-from trainer.models.student import end_as_turns_do, end_token_ids
-from trainer.run.directory import RunDirectory
-from trainer.settings.options import Train
-from trainer.teachers.demonstrations import (
+from ..data.privileged import plain_golden, shown_text
+from ..data.prompts import DemonstratedPrompts, PromptEncoder, ShownPrompts, report_cuts
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..models.hidden_states import require_plain_head
+from ..models.student import end_as_turns_do, end_token_ids
+from ..run.directory import RunDirectory
+from ..settings.options import Train
+from ..teachers.demonstrations import (
     DemonstrationFeed,
     Demonstrations,
     Request,
@@ -27,21 +27,21 @@ from trainer.teachers.demonstrations import (
     open_feed,
     write_demonstrations,
 )
-from trainer.teachers.preflight import TeacherIdentity, client_for
-from trainer.teachers.served.background import Line, open_line
-from trainer.teachers.served.client import TeacherClient
-from trainer.training.arguments import DISTILLING
-from trainer.training.callbacks import EventFiles, StepRecorder
-from trainer.training.engine_choice import choose_copy, choose_engine
-from trainer.training.inputs import Inputs, require_a_step
-from trainer.training.loop import DistillationTrainer
-from trainer.training.microbatches import fitting_limit
-from trainer.training.order import TeacherShare
-from trainer.training.self_distillation import SelfDistillationTrainer
-from trainer.training.served_distillation import ServedDistillationTrainer
-from trainer.training.sharding import is_asked_for
-from trainer.training.supervised import SupervisedTrainer
-from trainer.training.teacher_setup import TeacherSetup
+from ..teachers.preflight import TeacherIdentity, client_for
+from ..teachers.served.background import Line, open_line
+from ..teachers.served.client import TeacherClient
+from .arguments import DISTILLING
+from .callbacks import EventFiles, StepRecorder
+from .engine_choice import choose_copy, choose_engine
+from .inputs import Inputs, require_a_step
+from .loop import DistillationTrainer
+from .microbatches import fitting_limit
+from .order import TeacherShare
+from .self_distillation import SelfDistillationTrainer
+from .served_distillation import ServedDistillationTrainer
+from .sharding import is_asked_for
+from .supervised import SupervisedTrainer
+from .teacher_setup import TeacherSetup
 
 JOURNAL = "demonstrations.jsonl"
 AnyTrainer = DistillationTrainer | SupervisedTrainer

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +16,10 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from trainer.run.checkpoint import RandomState
-from trainer.run.directory import RunDirectory
-from trainer.run.display import is_watched, shown, with_bar
-from trainer.teachers.served.client import TeacherClient
+from ..run.checkpoint import RandomState
+from ..run.directory import RunDirectory
+from ..run.display import is_watched, shown, with_bar
+from ..teachers.served.client import TeacherClient
 
 STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
 
@@ -42,7 +43,8 @@ class StopOnSignal(TrainerCallback):
         self._at_step_start: RandomState | None = None
 
     def __enter__(self) -> "StopOnSignal":
-        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        hears = threading.current_thread() is threading.main_thread()  # Python gives signals to that thread alone
+        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS if hears}
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from trainer.errors import UsageError
-from trainer.models.architecture import head_width, paging_obstacle, sees_padding
-from trainer.models.hidden_states import transformer_of
-from trainer.training.microbatches import device_memory
+from ..errors import UsageError
+from ..models.architecture import head_width, paging_obstacle, sees_padding
+from ..models.hidden_states import transformer_of
+from .microbatches import device_memory
 
 COPY_SHARE = 0.25  # of the device's memory, for a whole copy of a model whose weights are spread
 

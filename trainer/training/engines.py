@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from trainer.errors import TrainerError, UsageError
-from trainer.models.hidden_states import transformer_of
-from trainer.run.checkpoint import RandomState
+from ..errors import TrainerError, UsageError
+from ..models.hidden_states import transformer_of
+from ..run.checkpoint import RandomState
 
 MANY = 2**13  # outcomes from which `Draw` pays
 PAGE = 32  # tokens of a page of the continuous engine's cache

@@ -10,22 +10,23 @@ from typing import Any
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.data.dataset import Reading, default_train_data, load_eval_files, load_rows
-from trainer.data.encoding import Encoded, encode, readable
-from trainer.data.groups import one_kind
-from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.digests import data_digests, model_digests
-from trainer.data.rows.row import Row
-from trainer.errors import UsageError
-from trainer.models.configuration import is_adapter
-from trainer.models.student import context_window, encoder_for, load_tokenizer
-from trainer.settings.options import GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
-from trainer.settings.resolve import Resolved
-from trainer.training.arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
-from trainer.training.microbatches import MicrobatchLimit
-from trainer.training.needs import warn_of_needs
-from trainer.training.replay import Replay, read_replay, replay_digests
-from trainer.training.sharding import is_asked_for
+from .. import COMMAND
+from ..data.dataset import Reading, default_train_data, load_eval_files, load_rows
+from ..data.encoding import Encoded, encode, readable
+from ..data.groups import one_kind
+from ..data.prompts import PromptEncoder
+from ..data.rows.digests import data_digests, model_digests
+from ..data.rows.row import Row
+from ..errors import UsageError
+from ..models.configuration import is_adapter
+from ..models.student import context_window, encoder_for, load_tokenizer
+from ..settings.options import GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
+from ..settings.resolve import Resolved
+from .arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
+from .microbatches import MicrobatchLimit
+from .needs import warn_of_needs
+from .replay import Replay, read_replay, replay_digests
+from .sharding import is_asked_for
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def who_demonstrates(settings: Train) -> str:
     if chosen == "teacher" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "found several processes, and the teacher's demonstrations are written by one. Write them first, e.g. "
-            "`python -m trainer generate --prompts FILE`, and train with --demonstrations golden."
+            f"`{COMMAND} generate --prompts FILE`, and train with --demonstrations golden."
         )
     return chosen
 

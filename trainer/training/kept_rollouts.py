@@ -4,9 +4,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from trainer.errors import UsageError
-from trainer.run.atomic import write_json
-from trainer.training.rollout import Rollout
+from ..errors import UsageError
+from ..run.atomic import write_json
+from .rollout import Rollout
 
 FILE = "rollouts.json"
 

@@ -23,21 +23,21 @@ from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.models.utils import _ForwardRedirection
 from trl.trainer.utils import pad
 
-from trainer.data.encoding import longest
-from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
-from trainer.models.hidden_states import check_head, head_of, predicting_states
-from trainer.models.output_head import OutputHead
-from trainer.models.sharded import in_step, is_sharded, reshard
-from trainer.run.directory import RunDirectory
-from trainer.training import kept_rollouts
-from trainer.training.measures import StepMeasures
-from trainer.training.microbatches import MicrobatchLimit, group_by_length, token_weights
-from trainer.training.order import EpochSeededSampler, ReplaySampler
-from trainer.training.replay import InitialStudent, Replay
-from trainer.training.rollout import Rollout, Sampler
-from trainer.training.samples import SampleRecorder
-from trainer.training.sharding import ShardedTraining
-from trainer.training.stopping import FiniteLoss, StoppableSteps
+from ..data.encoding import longest
+from ..losses.divergence import Divergence, TokenStatistics, chunked_divergence
+from ..models.hidden_states import check_head, head_of, predicting_states
+from ..models.output_head import OutputHead
+from ..models.sharded import in_step, is_sharded, reshard
+from ..run.directory import RunDirectory
+from . import kept_rollouts
+from .measures import StepMeasures
+from .microbatches import MicrobatchLimit, group_by_length, token_weights
+from .order import EpochSeededSampler, ReplaySampler
+from .replay import InitialStudent, Replay
+from .rollout import Rollout, Sampler
+from .samples import SampleRecorder
+from .sharding import ShardedTraining
+from .stopping import FiniteLoss, StoppableSteps
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import TrainerCallback
 
-from trainer.losses.divergence import TokenStatistics
+from ..losses.divergence import TokenStatistics
 
 AT_TOKENS = {
     "sdft/distillation_loss": "loss_N",

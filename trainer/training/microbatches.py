@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trainer.models.architecture import is_plain, saved_bytes
-from trainer.models.four_bits import is_in_four_bits
-from trainer.run.machine import BYTES_PER_PARAMETER, machine_memory
+from ..models.architecture import is_plain, saved_bytes
+from ..models.four_bits import is_in_four_bits
+from ..run.machine import BYTES_PER_PARAMETER, machine_memory
 
 MEMORY_SHARE = 0.5  # of what the weights and the optimizer leave, for the activations of one micro-batch
 SMALLEST, LARGEST = 2**11, 2**14  # tokens; a larger micro-batch gains no more speed

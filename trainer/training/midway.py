@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from trainer.run.directory import RunDirectory
+from ..run.directory import RunDirectory
 
 # Accuracy by what was measured, new_skill and prior_skills; with "/similarity" behind it where there is no accuracy.
 Scores = dict[str, float]

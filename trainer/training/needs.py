@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from trainer.models.size import parameters_of
-from trainer.run.machine import BYTES_PER_PARAMETER, existing
-from trainer.settings.options import Train
-from trainer.training.microbatches import device_memory
+from ..models.size import parameters_of
+from ..run.machine import BYTES_PER_PARAMETER, existing
+from ..settings.options import Train
+from .microbatches import device_memory
 
 FROZEN_BYTES, FOUR_BIT_BYTES = 6, 1  # a parameter beside LoRA adapters: float32 with a bfloat16 copy, or in four bits
 COPY_BYTES = 4  # a parameter of the copy that replay keeps

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from trl.trainer.utils import RepeatSampler
 
-from trainer.errors import UsageError
+from ..errors import UsageError
 
 GOLDEN_RATIO = 0.618034  # its multiples spread evenly between 0 and 1
 

@@ -16,15 +16,15 @@ import torch
 from accelerate.utils import is_peft_model
 from torch import nn
 
-from trainer.data.dataset import Reading, load_rows
-from trainer.data.encoding import encode
-from trainer.data.prompts import PromptEncoder
-from trainer.data.rows.digests import data_digests
-from trainer.data.rows.tool_files import load_tools
-from trainer.errors import UsageError
-from trainer.run.records import read_json, read_yaml
-from trainer.settings.options import Train
-from trainer.training.rollout import evaluating
+from ..data.dataset import Reading, load_rows
+from ..data.encoding import encode
+from ..data.prompts import PromptEncoder
+from ..data.rows.digests import data_digests
+from ..data.rows.tool_files import load_tools
+from ..errors import UsageError
+from ..run.records import read_json, read_yaml
+from ..settings.options import Train
+from .rollout import evaluating
 
 
 @dataclass(frozen=True)

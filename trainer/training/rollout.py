@@ -15,13 +15,13 @@ import torch
 from torch import nn
 from trl.models.utils import unwrap_model_for_generation
 
-from trainer.errors import TrainerError
-from trainer.models.architecture import CacheSize, cache_size, compile_obstacle, equally_long, sees_padding
-from trainer.models.hidden_states import transformer_of
-from trainer.models.packed_attention import pack_attention
-from trainer.models.sharded import bare_copy, is_sharded, reshard, whole
-from trainer.training.engines import continuous, generate
-from trainer.training.microbatches import device_memory
+from ..errors import TrainerError
+from ..models.architecture import CacheSize, cache_size, compile_obstacle, equally_long, sees_padding
+from ..models.hidden_states import transformer_of
+from ..models.packed_attention import pack_attention
+from ..models.sharded import bare_copy, is_sharded, reshard, whole
+from .engines import continuous, generate
+from .microbatches import device_memory
 
 CACHE_SHARE = 0.25  # of the device's memory, for keys and values of rollouts that are sampled together
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from trainer.losses.divergence import TokenStatistics
-from trainer.models.hidden_states import likeliest
-from trainer.models.output_head import OutputHead
-from trainer.run.directory import RunDirectory
-from trainer.training.rollout import Rollout
+from ..losses.divergence import TokenStatistics
+from ..models.hidden_states import likeliest
+from ..models.output_head import OutputHead
+from ..run.directory import RunDirectory
+from .rollout import Rollout
 
 TOP = 5  # likeliest tokens of student and teacher that a closer look shows
 CLOSER_LOOKS = 48  # in a run at most, evenly spread: their lines are long, and the report shows no more of them

@@ -14,16 +14,16 @@ from accelerate.utils import is_peft_model
 from torch import Tensor
 from trl.experimental.sdft import SDFTConfig
 
-from trainer.data.encoding import longest
-from trainer.data.prompts import DemonstratedPrompts, ShownPrompts
-from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
-from trainer.models.hidden_states import head_of
-from trainer.models.sharded import reshard
-from trainer.teachers.ema import EmaTeacher, add_teacher
-from trainer.training.loop import DistillationTrainer
-from trainer.training.microbatches import group_by_length
-from trainer.training.order import TeacherShare
-from trainer.training.rollout import Rollout, Sampler, evaluating
+from ..data.encoding import longest
+from ..data.prompts import DemonstratedPrompts, ShownPrompts
+from ..losses.divergence import Divergence, TokenStatistics, chunked_divergence
+from ..models.hidden_states import head_of
+from ..models.sharded import reshard
+from ..teachers.ema import EmaTeacher, add_teacher
+from .loop import DistillationTrainer
+from .microbatches import group_by_length
+from .order import TeacherShare
+from .rollout import Rollout, Sampler, evaluating
 
 
 class SelfDistillationTrainer(DistillationTrainer):

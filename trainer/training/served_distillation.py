@@ -15,17 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer.losses.divergence import Divergence, TokenStatistics, chunked_divergence
-from trainer.losses.served import chunk_policy_gradient, support_divergence
-from trainer.losses.served_targets import chunk_targets, support_targets, without_first
-from trainer.models.hidden_states import head_of
-from trainer.models.output_head import OutputHead
-from trainer.teachers.served.routes import ChunkScores
-from trainer.teachers.served.served import ServedTeacher, View
-from trainer.teachers.tokens.alignment import NoSignal
-from trainer.teachers.tokens.token_scores import TokenScores
-from trainer.training.loop import DistillationTrainer
-from trainer.training.rollout import Rollout
+from ..losses.divergence import Divergence, TokenStatistics, chunked_divergence
+from ..losses.served import chunk_policy_gradient, support_divergence
+from ..losses.served_targets import chunk_targets, support_targets, without_first
+from ..models.hidden_states import head_of
+from ..models.output_head import OutputHead
+from ..teachers.served.routes import ChunkScores
+from ..teachers.served.served import ServedTeacher, View
+from ..teachers.tokens.alignment import NoSignal
+from ..teachers.tokens.token_scores import TokenScores
+from .loop import DistillationTrainer
+from .rollout import Rollout
 
 FORWARD = Divergence()  # KL(initial student‖student)
 

@@ -20,8 +20,9 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.distributed.fsdp import MixedPrecisionPolicy, register_fsdp_forward_method
 from transformers import TrainerCallback, TrainingArguments
 
-from trainer.errors import UsageError
-from trainer.models.sharded import (
+from .. import __name__ as MODULE
+from ..errors import UsageError
+from ..models.sharded import (
     SHARDS,
     bare_copy,
     fill_from,
@@ -31,10 +32,10 @@ from trainer.models.sharded import (
     take,
     whole_weights,
 )
-from trainer.run.checkpoint import WholeCheckpoints
-from trainer.settings.options import Train
+from ..run.checkpoint import WholeCheckpoints
+from ..settings.options import Train
 
-COMMAND = "`torchrun --nproc_per_node N -m trainer train … --fsdp true`"
+TORCHRUN = f"`torchrun --nproc_per_node N -m {MODULE} train … --fsdp true`"
 ASKED = "found FSDP (`--fsdp`, or `accelerate launch` with a configuration that says it)"
 
 
@@ -50,14 +51,14 @@ def require_shardable(settings: Train, arguments: TrainingArguments) -> None:
         UsageError: one process that was started alone, or a setting that sharded training does not follow.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise UsageError(f"found DeepSpeed, expected FSDP2: {COMMAND}.")
+        raise UsageError(f"found DeepSpeed, expected FSDP2: {TORCHRUN}.")
     if not is_asked_for(arguments):
         if settings.rollout_engine == "sharded":
-            raise UsageError(f"--rollout_engine sharded is for weights that are spread: {COMMAND}.")
+            raise UsageError(f"--rollout_engine sharded is for weights that are spread: {TORCHRUN}.")
         return
     if "LOCAL_RANK" not in os.environ:
         raise UsageError(
-            f"{ASKED} and a process that was started alone. Start as many as there are devices: {COMMAND}."
+            f"{ASKED} and a process that was started alone. Start as many as there are devices: {TORCHRUN}."
         )
     if fault := _fault(settings, arguments):
         raise UsageError(f"{ASKED} and {fault}")

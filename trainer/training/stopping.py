@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from transformers import Trainer
 
-from trainer.errors import TeacherError, TrainerError
+from ..errors import TeacherError, TrainerError
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether a stop was asked for, while others' answers are waited for
 

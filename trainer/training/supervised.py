@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer.training.sharding import ShardedTraining
-from trainer.training.stopping import FiniteLoss
+from .sharding import ShardedTraining
+from .stopping import FiniteLoss
 
 
 class SupervisedTrainer(ShardedTraining, FiniteLoss, SFTTrainer):

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from trainer.data.rows.row import Row
-from trainer.data.showing import Showing
-from trainer.errors import TeacherError, UsageError
-from trainer.run.directory import RunDirectory
-from trainer.settings.options import Train
-from trainer.teachers.demonstrations import Request
-from trainer.teachers.preflight import TeacherIdentity, client_for
-from trainer.teachers.served import sanity
-from trainer.teachers.served.background import Line
-from trainer.teachers.served.batch import run_until_stopped
-from trainer.teachers.served.cache import ScoreCache
-from trainer.teachers.served.client import TeacherClient
-from trainer.teachers.served.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signatures
-from trainer.teachers.served.routes import ByteRoute, TokenRoute
-from trainer.teachers.served.served import Recognition, ServedTeacher, TeacherPrompts, require_same
-from trainer.teachers.tokens.projection import Spellings
-from trainer.teachers.tokens.token_bytes import Vocabulary
+from ..data.rows.row import Row
+from ..data.showing import Showing
+from ..errors import TeacherError, UsageError
+from ..run.directory import RunDirectory
+from ..settings.options import Train
+from ..teachers.demonstrations import Request
+from ..teachers.preflight import TeacherIdentity, client_for
+from ..teachers.served import sanity
+from ..teachers.served.background import Line
+from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.cache import ScoreCache
+from ..teachers.served.client import TeacherClient
+from ..teachers.served.identity import TokenizerComparison, compare_tokenizers, end_of_turn, signatures
+from ..teachers.served.routes import ByteRoute, TokenRoute
+from ..teachers.served.served import Recognition, ServedTeacher, TeacherPrompts, require_same
+from ..teachers.tokens.projection import Spellings
+from ..teachers.tokens.token_bytes import Vocabulary
 
 SIGNATURE_FILE = "teacher_signature.json"
 PROBED_ROWS = 16  # whose texts both tokenizers cut

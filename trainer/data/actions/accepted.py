@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from trainer.data.actions.spoken_values import strict_json
-from trainer.data.rows.bfcl import LEFT_OUT
+from ..rows.bfcl import LEFT_OUT
+from .spoken_values import strict_json
 
 IGNORED = re.compile(r"[\s,./\-_*^'\"]")
 

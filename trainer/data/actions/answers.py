@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.actions import accepted
-from trainer.data.actions.call_shapes import Call, calls_of_text, calls_within
-from trainer.data.actions.labelled_actions import first_label, read_labelled, read_seed_format
-from trainer.data.actions.native_calls import UNTYPED, read_native
-from trainer.data.actions.spoken_values import decode_input, read_input, strict_json
-from trainer.data.rows.row import Tool
+from ..rows.row import Tool
+from . import accepted
+from .call_shapes import Call, calls_of_text, calls_within
+from .labelled_actions import first_label, read_labelled, read_seed_format
+from .native_calls import UNTYPED, read_native
+from .spoken_values import decode_input, read_input, strict_json
 
 NOTHING = ("", "none", "null", "n/a", "{}")
 

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.actions.spoken_values import (
+from ..rows.row import Tool
+from .spoken_values import (
     NO_VALUE,
     leading_value,
     literal,
@@ -14,7 +15,6 @@ from trainer.data.actions.spoken_values import (
     strict_json,
     unfenced,
 )
-from trainer.data.rows.row import Tool
 
 Call = tuple[str, Any]  # the name of what is called, and its input
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.data.actions.call_shapes import Call, calls_of_text, names_of
-from trainer.data.actions.spoken_values import decode_input, read_input, unfenced
-from trainer.data.rows.row import Tool
+from ..rows.row import Tool
+from .call_shapes import Call, calls_of_text, names_of
+from .spoken_values import decode_input, read_input, unfenced
 
 SEED_MARKER = re.compile(
     r"^[ \t]*(?:(?P<action>Action)|(?P<input>Action[_ ]Input)|(?P<other>Thought|Observation))[ \t]*:[ \t]*",

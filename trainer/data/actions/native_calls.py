@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.data.actions.call_shapes import Call, calls_of_json, calls_of_python, calls_of_text, properties_of
-from trainer.data.actions.spoken_values import NO_VALUE, leading_value, read_input, strict_json, unfenced
-from trainer.data.rows.row import Tool
+from ..rows.row import Tool
+from .call_shapes import Call, calls_of_json, calls_of_python, calls_of_text, properties_of
+from .spoken_values import NO_VALUE, leading_value, read_input, strict_json, unfenced
 
 TAGS = r"tool_call|function_call|functioncall|start_function_call"
 TAGGED = re.compile(

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.data.rows.json_values import Value, loads
-from trainer.data.rows.row import BadRow
-from trainer.data.rows.texts import text_records
+from .json_values import Value, loads
+from .row import BadRow
+from .texts import text_records
 
 LEFT_OUT = ""  # in a list of accepted values: the parameter may be missing
 EXPECTED = 'expected [{"function": {"parameter": [accepted value, …]}}], with "" for a parameter that may be left out'

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.data.rows.row import BadRow
+from .row import BadRow
 
 Block = dict[str, Any]
 CALLS = ("tool_use", "toolUse", "tool_call", "functionCall", "function_call")

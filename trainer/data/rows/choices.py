@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainer.data.rows.messages import shown
-from trainer.data.rows.row import BadRow
+from .messages import shown
+from .row import BadRow
 
 Record = dict[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows.formats import GOLDENS, PROMPTS, Format, Record, format_of, system_column, with_system
-from trainer.data.rows.messages import shown
-from trainer.data.rows.own_format import parse_row
-from trainer.data.rows.row import BadRow
-from trainer.errors import UsageError
+from ...errors import UsageError
+from .formats import GOLDENS, PROMPTS, Format, Record, format_of, system_column, with_system
+from .messages import shown
+from .own_format import parse_row
+from .row import BadRow
 
 FIELDS = ("id", "prompt", "golden_response", "golden_answer", "check", "tools", "privileged_context", "messages")
 SEEN = 100  # records that tell a file's columns

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from trainer.data.rows.places import places
-from trainer.data.rows.records import digest_of
+from .places import places
+from .records import digest_of
 
 OF_A_MODEL = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 NAMED_BY_DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.rows.bfcl import bfcl_answer
-from trainer.data.rows.blocks import joined_texts
-from trainer.data.rows.choices import is_multiple_choice, multiple_choice
-from trainer.data.rows.messages import ASKING, conversation, shown
-from trainer.data.rows.references import as_maths, reference
-from trainer.data.rows.row import BadRow, Message
-from trainer.data.rows.transcripts import of_glaive, of_transcript, of_tree
+from .bfcl import bfcl_answer
+from .blocks import joined_texts
+from .choices import is_multiple_choice, multiple_choice
+from .messages import ASKING, conversation, shown
+from .references import as_maths, reference
+from .row import BadRow, Message
+from .transcripts import of_glaive, of_transcript, of_tree
 
 Record = dict[str, Any]
 OURS = frozenset({"golden_response", "golden_answer", "check", "privileged_context"})

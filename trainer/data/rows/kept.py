@@ -12,7 +12,7 @@ import datasets
 import datasets.config
 import numpy as np
 
-from trainer.run.atomic import try_to_write
+from ...run.atomic import try_to_write
 
 
 def cache() -> Path:

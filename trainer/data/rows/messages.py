@@ -7,8 +7,8 @@ absent beside tool calls. An answer that is not to be learnt has the `weight` 0.
 import json
 from typing import Any
 
-from trainer.data.rows.blocks import is_call, unfolded
-from trainer.data.rows.row import BadRow, Message
+from .blocks import is_call, unfolded
+from .row import BadRow, Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 OTHER_ROLES = {  # of ShareGPT and its kin

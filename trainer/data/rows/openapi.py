@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from trainer.data.rows.schemas import (
+from .schemas import (
     BadTool,
     Schema,
     as_list,
@@ -17,7 +17,7 @@ from trainer.data.rows.schemas import (
     target_of,
     within,
 )
-from trainer.data.rows.tools import rebuilt
+from .tools import rebuilt
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 NOT_MERGEABLE = {

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.rows.messages import calls_of, conversation, require_asking, shown
-from trainer.data.rows.references import final_answer
-from trainer.data.rows.row import BadRow, Message, Row, Tool
-from trainer.data.rows.tools import as_openai, tools_in
-from trainer.data.rows.values import jsonable, unfit_value
+from .messages import calls_of, conversation, require_asking, shown
+from .references import final_answer
+from .row import BadRow, Message, Row, Tool
+from .tools import as_openai, tools_in
+from .values import jsonable, unfit_value
 
 
 def parse_row(record: dict[str, Any], number: int, *, tools: Sequence[Tool] = ()) -> Row:

@@ -12,7 +12,7 @@ import pyarrow
 from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError
 
-from trainer.errors import UsageError
+from ...errors import UsageError
 
 SUFFIXES = (".json", ".jsonl", ".parquet", ".csv", ".arrow")
 

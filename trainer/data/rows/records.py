@@ -21,14 +21,14 @@ import pyarrow.parquet
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.logging import disable_progress_bar
 
-from trainer.data.rows.bfcl import with_possible_answers
-from trainer.data.rows.formats import format_of
-from trainer.data.rows.json_values import NotJson, Value, loads
-from trainer.data.rows.kept import cache, kept_table
-from trainer.data.rows.places import Place, places
-from trainer.data.rows.table_values import as_json
-from trainer.data.rows.texts import NotRows, text_records
-from trainer.errors import UsageError
+from ...errors import UsageError
+from .bfcl import with_possible_answers
+from .formats import format_of
+from .json_values import NotJson, Value, loads
+from .kept import cache, kept_table
+from .places import Place, places
+from .table_values import as_json
+from .texts import NotRows, text_records
 
 KEPT_AS = 2  # counts up when kept records change their form
 BATCH = 10_000  # records written at once

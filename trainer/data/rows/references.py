@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from trainer.data.rows.messages import shown
-from trainer.data.rows.row import BadRow
+from .messages import shown
+from .row import BadRow
 
 Check = dict[str, Any]
 FINAL_ANSWER = re.compile(r"^####[ \t]*(\S.*?)[ \t]*\Z", re.MULTILINE)  # as GSM8K ends its solutions

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
-from trainer.data.rows.tools import ALONE, IN_LISTS, IN_MAPS, rebuilt
+from .tools import ALONE, IN_LISTS, IN_MAPS, rebuilt
 
 Schema = dict[str, Any]
 OF_A_VALUE = ("items", "prefixItems", "additionalProperties", "properties", "patternProperties")

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pyarrow
 
-from trainer.data.rows.json_values import Value, json_values
+from .json_values import Value, json_values
 
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # by the file's suffix; a table's header says which of them it has

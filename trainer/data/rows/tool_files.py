@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from trainer.data.rows.openapi import Described, operations
-from trainer.data.rows.row import BadRow, Tool
-from trainer.data.rows.schemas import BadTool, as_sent, on_one_line, within
-from trainer.data.rows.tools import described, tools_in
-from trainer.errors import UsageError
+from ...errors import UsageError
+from .openapi import Described, operations
+from .row import BadRow, Tool
+from .schemas import BadTool, as_sent, on_one_line, within
+from .tools import described, tools_in
 
 
 class _YamlLoader(yaml.SafeLoader):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from trainer.data.rows.row import BadRow, Tool
+from .row import BadRow, Tool
 
 # Where a JSON Schema holds further schemas: alone, in a list, under names.
 ALONE = (

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.data.rows.messages import conversation, shown
-from trainer.data.rows.row import BadRow, Message
+from .messages import conversation, shown
+from .row import BadRow, Message
 
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 GLAIVE_TURN = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE): ?")

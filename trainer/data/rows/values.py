@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.rows.row import BadRow
+from .row import BadRow
 
 AS_ISO = (datetime.date, datetime.time)  # a datetime is a date
 AS_STR = (decimal.Decimal, uuid.UUID, datetime.timedelta)

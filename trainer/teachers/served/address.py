@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from trainer.errors import UsageError
-from trainer.run.machine import CERTIFICATES
-from trainer.settings.server_url import ServerUrl, path_of_version, shown_word
+from ...errors import UsageError
+from ...run.machine import CERTIFICATES
+from ...settings.server_url import ServerUrl, path_of_version, shown_word
 
 SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
 CONNECT_SECONDS, DAY = 10.0, 86400.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from trainer.teachers.served.client import TeacherClient
+from .client import TeacherClient
 
 T = TypeVar("T")
 

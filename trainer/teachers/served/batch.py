@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from trainer.errors import Stopped
+from ...errors import Stopped
+from .background import Background
 
 T = TypeVar("T")
 
@@ -57,9 +59,16 @@ async def all_of(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 def run_until_stopped(work: Coroutine[Any, Any, T], stopped: str) -> T:
     """Run `work` in an event loop of its own; SIGINT and SIGTERM cancel it.
 
+    Where a loop runs already, as in a notebook, it gets a thread of its own, and SIGINT alone cancels it. Signals reach
+    the main thread only: in another one, none does.
+
     Raises:
         Stopped: with the text `stopped`, after such a signal.
     """
+    if _runs_in_a_loop():
+        return _beside_a_loop(work, stopped)
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
@@ -77,3 +86,19 @@ def run_until_stopped(work: Coroutine[Any, Any, T], stopped: str) -> T:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _beside_a_loop(work: Coroutine[Any, Any, T], stopped: str) -> T:
+    with Background() as background:
+        try:
+            return background.submit(work).result()
+        except KeyboardInterrupt:  # leaving cancels what is at work
+            raise Stopped(stopped) from None
+
+
+def _runs_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from trainer.errors import UsageError
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...errors import UsageError
+from ..tokens.token_scores import TokenScores
 
 FILE_NAME = "scores.sqlite"
 MAX_BYTES = 2**30

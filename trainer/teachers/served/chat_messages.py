@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from trainer.data.actions.spoken_values import STRICT_JSON
-from trainer.data.rows.row import Message
+from ...data.actions.spoken_values import STRICT_JSON
+from ...data.rows.row import Message
 
 
 class Function(msgspec.Struct):

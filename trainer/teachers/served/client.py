@@ -16,21 +16,21 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from trainer.data.actions.thinking import strip_thinking
-from trainer.data.rows.row import Message, Tool
-from trainer.errors import TeacherError, UsageError
-from trainer.settings.server_url import ServerUrl
-from trainer.teachers.served import failures, sglang
-from trainer.teachers.served.address import Proxy, addresses_of, days_left
-from trainer.teachers.served.chat_messages import Completion, Usage, call_of, openai_messages
-from trainer.teachers.served.failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
-from trainer.teachers.served.fields import Dispensable, Fields
-from trainer.teachers.served.notices import say_once
-from trainer.teachers.served.pace import Pace
-from trainer.teachers.served.retries import Exchange, PatientRequests
-from trainer.teachers.served.scores import NoPromptScores, decode_scores
-from trainer.teachers.served.transport import Transport
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...data.actions.thinking import strip_thinking
+from ...data.rows.row import Message, Tool
+from ...errors import TeacherError, UsageError
+from ...settings.server_url import ServerUrl
+from ..tokens.token_scores import TokenScores
+from . import failures, sglang
+from .address import Proxy, addresses_of, days_left
+from .chat_messages import Completion, Usage, call_of, openai_messages
+from .failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
+from .fields import Dispensable, Fields
+from .notices import say_once
+from .pace import Pace
+from .retries import Exchange, PatientRequests
+from .scores import NoPromptScores, decode_scores
+from .transport import Transport
 
 T = TypeVar("T")
 

@@ -14,8 +14,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from trainer.errors import TeacherError
-from trainer.teachers.served.address import Address
+from ... import COMMAND
+from ...errors import TeacherError
+from .address import Address
 
 BROKEN = "an answer that is no whole JSON"
 NO_SUCH_PLACE = (404, 405, 410, 501)
@@ -221,7 +222,7 @@ def _of_certificate(error: Any, words: str, asked: Asked) -> Failure:
     else:
         advice = (
             "A private or self-signed certificate is trusted when SSL_CERT_FILE names its authority's file in PEM "
-            "format: `SSL_CERT_FILE=ca.pem python -m trainer check URL`; in Docker the file has to be mounted too."
+            f"format: `SSL_CERT_FILE=ca.pem {COMMAND} check URL`; in Docker the file has to be mounted too."
         )
     return Failure(said, advice=advice, healing=Healing.NEVER, asked=asked)
 

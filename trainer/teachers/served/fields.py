@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trainer.teachers.served.failures import RequestRefused
-from trainer.teachers.served.notices import say_once
+from .failures import RequestRefused
+from .notices import say_once
 
 T = TypeVar("T")
 Body = dict[str, Any]

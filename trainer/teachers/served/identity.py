@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import TeacherError
-from trainer.teachers.served.client import TeacherClient
-from trainer.teachers.served.failures import RequestRefused
-from trainer.teachers.tokens.token_bytes import SPELLING_PROBES, Special, Spelling, detect_spelling, joined, spelled
+from ... import COMMAND
+from ...errors import TeacherError
+from ..tokens.token_bytes import SPELLING_PROBES, Special, Spelling, detect_spelling, joined, spelled
+from .client import TeacherClient
+from .failures import RequestRefused
 
 PROBES = (
     "The quick brown fox doesn't jump over 12 lazy dogs.",
@@ -33,7 +34,7 @@ QUESTION = "What is the capital of France?"
 ANSWER = "Paris. Zugzwang, 7193 pelicans; a violet umbrella (0x3fa9) hums beneath the marsh: quartz? Twelve, unless."
 
 
-OTHERS = "--objective served needs them; sdft and seqkd do without. `python -m trainer check URL` tells what is there."
+OTHERS = f"--objective served needs them; sdft and seqkd do without. `{COMMAND} check URL` tells what is there."
 
 
 class Unfit(TeacherError):

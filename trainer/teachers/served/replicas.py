@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState
 
-from trainer.teachers.served.failures import Failure, Healing
+from .failures import Failure, Healing
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
-from trainer.errors import TeacherError
-from trainer.teachers.served.failures import LOGIN, PAY, Failure, Healing, RequestRefused, ServerRefused
-from trainer.teachers.served.notices import say
-from trainer.teachers.served.pace import Pace
-from trainer.teachers.served.replicas import Attempts, Replica, Replicas
+from ...errors import TeacherError
+from .failures import LOGIN, PAY, Failure, Healing, RequestRefused, ServerRefused
+from .notices import say
+from .pace import Pace
+from .replicas import Attempts, Replica, Replicas
 
 T = TypeVar("T")
 Exchange = Callable[[str], Awaitable[T]]  # one request to the server of this base URL; raises Failure

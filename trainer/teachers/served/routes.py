@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.errors import TeacherError
-from trainer.teachers.served.client import TeacherClient, Tokenized
-from trainer.teachers.tokens.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text, scorable_tokens
-from trainer.teachers.tokens.projection import Spellings, project, tokens_of_answer
-from trainer.teachers.tokens.token_bytes import END, Spelling, Token, Vocabulary, fitted
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...errors import TeacherError
+from ..tokens.alignment import Alignment, NoSignal, align, chunk_sums, scorable_text, scorable_tokens
+from ..tokens.projection import Spellings, project, tokens_of_answer
+from ..tokens.token_bytes import END, Spelling, Token, Vocabulary, fitted
+from ..tokens.token_scores import TokenScores
+from .client import TeacherClient, Tokenized
 
 Ask = Callable[[Sequence[int], Sequence[int], bool], Awaitable[TokenScores]]
 

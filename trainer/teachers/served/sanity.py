@@ -8,8 +8,9 @@ from collections import deque
 
 import numpy as np
 
-from trainer.errors import TeacherError
-from trainer.teachers.tokens.token_scores import TokenScores
+from ... import COMMAND
+from ...errors import TeacherError
+from ..tokens.token_scores import TokenScores
 
 POSITIONS = 256  # that a verdict on the teacher's distributions rests on
 UNIFORM = 0.95  # of ln V: a mean entropy from here on says that the teacher knows nothing
@@ -49,7 +50,7 @@ class Watch:
         if complaint:
             raise TeacherError(
                 f"the teacher's log-probabilities teach nothing: {complaint}. Look whether it has loaded its weights: "
-                "ask it something, or try `python -m trainer check URL`; then restart it."
+                f"ask it something, or try `{COMMAND} check URL`; then restart it."
             )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 
-from trainer.errors import TeacherError
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...errors import TeacherError
+from ..tokens.token_scores import TokenScores
 
 P = TypeVar("P")
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.data.rows.row import Row
-from trainer.data.showing import Showing, shown_by
-from trainer.errors import TeacherError
-from trainer.teachers.served import sanity
-from trainer.teachers.served.background import Background
-from trainer.teachers.served.cache import ScoreCache
-from trainer.teachers.served.client import TeacherClient
-from trainer.teachers.served.routes import ByteRoute, ChunkScores, TokenRoute, TooLong
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...data.rows.row import Row
+from ...data.showing import Showing, shown_by
+from ...errors import TeacherError
+from ..tokens.token_scores import TokenScores
+from . import sanity
+from .background import Background
+from .cache import ScoreCache
+from .client import TeacherClient
+from .routes import ByteRoute, ChunkScores, TokenRoute, TooLong
 
 View = TokenScores | ChunkScores
 RESTART_SECONDS = 20.0  # no vLLM loads another model in less

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trainer.errors import TeacherError
-from trainer.teachers.served.scores import require_log_probabilities, unusable_score
-from trainer.teachers.tokens.token_scores import TokenScores
+from ...errors import TeacherError
+from ..tokens.token_scores import TokenScores
+from .scores import require_log_probabilities, unusable_score
 
 PATH = "/generate"
 DESCRIPTIONS = ("/model_info", "/get_model_info")  # the second until release 0.5

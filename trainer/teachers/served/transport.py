@@ -11,11 +11,11 @@ from urllib.parse import unquote, urljoin, urlsplit
 import aiohttp
 import msgspec
 
-from trainer.errors import UsageError
-from trainer.teachers.served import failures
-from trainer.teachers.served.address import CONNECT_SECONDS, SOCKS, Address, Proxy, tls_context
-from trainer.teachers.served.failures import Asked
-from trainer.teachers.served.notices import say_once
+from ...errors import UsageError
+from . import failures
+from .address import CONNECT_SECONDS, SOCKS, Address, Proxy, tls_context
+from .failures import Asked
+from .notices import say_once
 
 T = TypeVar("T")
 Got = tuple[int, str | None, Mapping[str, str], bytes]  # status, reason, headers, body

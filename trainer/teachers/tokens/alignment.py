@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from trainer.teachers.tokens.token_bytes import END, Special, Token, joined, spelled
+from .token_bytes import END, Special, Token, joined, spelled
 
 
 class NoSignal(StrEnum):

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from trainer.teachers.tokens.alignment import Alignment
-from trainer.teachers.tokens.token_bytes import END, Spelling, Token, Vocabulary
-from trainer.teachers.tokens.token_scores import TokenScores
+from .alignment import Alignment
+from .token_bytes import END, Spelling, Token, Vocabulary
+from .token_scores import TokenScores
 
 LOOK_BACK = 4  # tokens of the teacher's that may have been one longer token instead
 IMPOSSIBLE = 1e-30  # a weight that counts as none beside any other

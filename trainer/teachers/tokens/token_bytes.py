@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from trainer.errors import TeacherError, UsageError
+from ...errors import TeacherError, UsageError
 
 
 @dataclass(frozen=True)
