@@ -11,10 +11,18 @@ project = "Self-Distillation"
 copyright = "the Self-Distillation authors, Apache-2.0"
 html_title = "Self-Distillation"
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "data/*/README.md", "scripts/bench/README.md", "teacher/README.md", "C*.md"]
+include_patterns = [
+    "docs/**.md",
+    "docs/*.ipynb",
+    "data/*/README.md",
+    "scripts/bench/README.md",
+    "teacher/README.md",
+    "C*.md",
+]
 exclude_patterns = [".*", "docs/_build", "outputs", "tests", "trainer", "docker", "**/.bench"]
 
-extensions = ["myst_parser"]
+extensions = ["myst_nb"]  # pages of Markdown, and the notebook as it was executed
+nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 html_theme = "furo"

@@ -6,17 +6,19 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from documentation import MARKS, ROOT, anchors, blocks, pages, shell_blocks
 from trl.experimental.sdft import SDFTConfig
 
+import trainer
 from trainer.settings.options import SUBCOMMANDS
 from trainer.settings.resolve import resolve
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLAGS = ROOT / "docs" / "reference" / "flags.md"
-LANGUAGES = {"sh", "text", "json", "yaml", "ini", "{toctree}"}
+LANGUAGES = {"sh", "python", "text", "json", "yaml", "ini", "{toctree}"}
 # What a line of shell begins with; elsewhere than in a block of shell nobody would try it.
 COMMAND = re.compile(
     r"^(\$ )?(sdft|docker|scripts/\w+|python|pip|hf|accelerate|curl|source)( (?!vllm)|$)", re.MULTILINE
@@ -138,3 +140,18 @@ def test_no_page_of_the_documentation_enters_an_image():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert ignored[ignored.index("image.") + 1] == "*"
     assert not [line for line in ignored if line.startswith("!docs")]
+
+
+def test_the_page_on_python_tells_of_every_function_and_every_field_of_what_it_returns():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"\w+", "".join(re.findall(r"`.*?`", page))))
+    assert set(trainer.PUBLIC) - told == set()
+    for name in trainer.PUBLIC:
+        if name.endswith("Result") or name == "Finding":
+            assert {f.name for f in dataclasses.fields(getattr(trainer, name))} <= told, name
+
+
+def test_the_notebook_stands_as_it_was_executed_from_top_to_bottom():
+    cells = [cell for cell in nbformat.read(ROOT / "docs" / "tour.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
