@@ -19,6 +19,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def has_launcher() -> bool:
+    """Whether torchrun or accelerate started this process, which then pass on the signals that they are sent."""
+    return "LOCAL_RANK" in os.environ
+
+
 def from_main_process(compute: Callable[[], T]) -> T:
     """What the main process computes, on each of the processes; the others wait as long as it takes.
 

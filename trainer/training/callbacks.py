@@ -1,5 +1,6 @@
 """What watches the training loop: the signal to stop, and the record of every step."""
 
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from transformers.integrations import TensorBoardCallback
 from ..run.checkpoint import RandomState
 from ..run.directory import RunDirectory
 from ..run.display import is_watched, shown, with_bar
+from ..run.processes import has_launcher
 from ..teachers.served.client import TeacherClient
 
 STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
@@ -33,13 +35,16 @@ class StopOnSignal(TrainerCallback):
     that the resumed run repeats the step exactly. Within the first step after a resume there is nothing to
     save: the checkpoint it resumed from is that state. With several processes all stop after the step, so that
     none waits for another. A second signal acts as if this class were not there; checkpoints are whole or
-    absent, so it does no harm.
+    absent, so it does no harm. Under a launcher one that comes at once is the first: Slurm and systemd signal every
+    process, and torchrun passes on what it was sent.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SECONDS_TO_PASS_ON = 5.0
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._at_step_start: RandomState | None = None
 
     def __enter__(self) -> "StopOnSignal":
@@ -55,9 +60,18 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore_handlers()
+        if self.requested:
+            self._on_another(number)
+            return
+        self.requested, self._requested_at = True, time.monotonic()
+        if not has_launcher():
+            self._restore_handlers()
         print("stopping at the next safe point; once more to stop at once", flush=True)
+
+    def _on_another(self, number: int) -> None:
+        if time.monotonic() - self._requested_at > self.SECONDS_TO_PASS_ON:
+            self._restore_handlers()
+            os.kill(os.getpid(), number)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._at_step_start = RandomState() if state.global_step == 0 else None
