@@ -32,7 +32,7 @@ from ..run.directory import RunDirectory
 from . import kept_rollouts
 from .measures import StepMeasures
 from .microbatches import MicrobatchLimit, group_by_length, token_weights
-from .order import EpochSeededSampler, ReplaySampler
+from .order import EpochSeededSampler, ReplaySampler, ResumedOrder
 from .replay import InitialStudent, Replay
 from .rollout import Rollout, Sampler
 from .samples import SampleRecorder
@@ -42,7 +42,7 @@ from .stopping import FiniteLoss, StoppableSteps
 T = TypeVar("T")
 
 
-class DistillationTrainer(ShardedTraining, StoppableSteps, FiniteLoss, SDFTTrainer):
+class DistillationTrainer(ShardedTraining, ResumedOrder, StoppableSteps, FiniteLoss, SDFTTrainer):
     """Learns from a teacher's view of the student's own answers; the base of the two kinds of teacher.
 
     Rows are `{"prompt": token ids, "row": number}`. A batch of the data loader is a whole optimizer step:

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
+from .order import ResumedOrder
 from .sharding import ShardedTraining
 from .stopping import FiniteLoss
 
 
-class SupervisedTrainer(ShardedTraining, FiniteLoss, SFTTrainer):
+class SupervisedTrainer(ShardedTraining, ResumedOrder, FiniteLoss, SFTTrainer):
     """TRL's SFT over rows `{"input_ids": token ids, "labels": token ids, -100 on the prompt}`."""
 
     def __init__(self, *args: Any, **kwargs: Any):

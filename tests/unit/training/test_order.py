@@ -4,11 +4,14 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from accelerate import skip_first_batches
+from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from trainer.errors import UsageError
-from trainer.training.order import ReplaySampler, TeacherShare
+from trainer.training.order import EpochSeededSampler, ReplaySampler, TeacherShare, let_epochs_through
 
 
 def sampler(trained, replays, batch, share, at_once=None, seed=1, **more):
@@ -76,3 +79,31 @@ def test_half_of_the_rows_are_answered_by_the_teacher_and_the_others_in_the_next
     assert len(first) == len(second) == 4 and len(first & second) <= 2
     assert TeacherShare.parse("1").chosen(rows, step=1, steps=4, epoch=0) == {*range(8)}
     assert TeacherShare.parse("0").chosen(rows, step=1, steps=4, epoch=0) == set()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        lambda: EpochSeededSampler([*range(12)], mini_repeat_count=1, batch_size=2, seed=3),
+        lambda: SeedableRandomSampler([*range(12)], data_seed=3),
+    ],
+    ids=["distillation", "sft"],
+)
+def test_a_run_that_goes_on_within_its_second_epoch_learns_in_that_epochs_order(sampler, processes):
+    def loader():
+        plain = DataLoader([*range(12)], batch_size=1, sampler=sampler())
+        found = prepare_data_loader(plain, num_processes=processes, process_index=0, put_on_device=False)
+        let_epochs_through(found)
+        return found
+
+    def rows(loader, epoch):  # as transformers begins an epoch
+        loader.set_epoch(epoch)
+        inner = getattr(loader.batch_sampler, "batch_sampler", None)
+        if hasattr(inner, "set_epoch"):
+            inner.set_epoch(epoch)
+        return [row for batch in loader for row in batch.tolist()]
+
+    first, second = rows(loader(), 0), rows(loader(), 1)
+    assert first != second
+    assert rows(skip_first_batches(loader(), 2), 1) == second[2:]
