@@ -1,16 +1,8 @@
-"""Whether code that a model wrote is right: it runs on tests, in a guarded process of its own.
+"""Whether code that a model wrote is right: it runs on tests, in a guarded process of its own (sandbox.py).
 
-This file is both sides. Imported, it starts the process and compares. Run as a program, it is that process: it reads
-a job from its standard input, restricts itself, calls the function and sends back what it returned.
-
-The expected values never enter the process. What comes back over the pipe is the list of returned values, so printing,
-exiting or writing to the pipe can't make a wrong answer right.
-
-What the guard stops: endless loops, a flood of memory or output, processes, threads, signals, sockets, and changes to
-files. It does so with the kernel's resource limits, with an audit hook, and, on x86-64 and arm64 where the kernel
-has it, with a system call filter that also binds root and code written in C. It is a guard against a model's
-accidents, not against an attacker: the code runs as the same user and may read the files this user may read. For
-models that you don't trust run the whole evaluation in a container.
+The expected values never enter that process, and it can't read them from files or from the memory of others. What
+comes back over the pipe is the list of returned values, so printing, exiting or writing to the pipe can't make a wrong
+answer right.
 """
 
 import contextlib
@@ -18,24 +10,25 @@ import json
 import math
 import os
 import re
-import resource
 import select
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from types import ModuleType
+from pathlib import Path
 from typing import Any
+
+from trainer.errors import UsageError
+from trainer.evaluation import sandbox
+from trainer.teachers.served.notices import say_once
 
 FENCED = re.compile(
     r"^[ \t]*(?P<fence>```+|~~~+)[^\n]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)|\Z)", re.DOTALL | re.MULTILINE
 )
+PROGRAM = Path(sandbox.__file__)
 TOLERANCE = 1e-6  # of floats, relative or absolute
-MEMORY = 256 * 2**20  # bytes of address space
-OPEN_FILES = 32
 MOST_RESULT = 2**20  # bytes
 
 
@@ -50,7 +43,12 @@ def runs_right(answer: str, name: str, tests: list, *, seconds: float = 5.0) -> 
         tests: Pairs `[arguments, expected]`, `arguments` being a list of positional ones, all of JSON's types.
         seconds: Processor time for all tests together, the start of the process included; on the clock it may take
             twice as long, so that a busy machine changes no verdict.
+
+    Raises:
+        UsageError: the process can't be guarded, though the machine has what that needs.
     """
+    for what in sandbox.missing():
+        say_once(f"code of answers runs without {what}; for models that you don't trust, evaluate in a container")
     found = _call_guarded(source_of(answer, name), name, [arguments for arguments, _ in tests], seconds)
     return _same(found, [expected for _, expected in tests])
 
@@ -82,7 +80,7 @@ def _call_guarded(source: str, name: str, calls: list, seconds: float) -> list |
         stdin.seek(0)
         process = subprocess.Popen(
             # -P -s -S is what -I -S does, save that it leaves the hash seed to be fixed.
-            [sys.executable, "-P", "-s", "-S", "-B", os.path.abspath(__file__)],
+            [sys.executable, "-P", "-s", "-S", "-B", str(PROGRAM)],
             env={"PYTHONHASHSEED": "0"},
             cwd=folder,
             stdin=stdin,
@@ -95,7 +93,13 @@ def _call_guarded(source: str, name: str, calls: list, seconds: float) -> list |
                 line = _first_line(process.stdout, time.monotonic() + 2 * seconds)
             finally:
                 os.killpg(process.pid, signal.SIGKILL)  # before it is waited for: until then the id is its own
-    return _decoded(line)
+    if line and not line.startswith(sandbox.GUARDED):
+        raise UsageError(
+            f"code of a model can't be guarded here: {line.decode(errors='replace').strip()}. Expected a system that "
+            "lets a process give up its rights. Leave out the rows with a check of kind 'code', or evaluate on another "
+            "machine."
+        )
+    return _decoded(line.removeprefix(sandbox.GUARDED))
 
 
 def _first_line(pipe: Any, deadline: float) -> bytes:
@@ -117,103 +121,3 @@ def _decoded(line: bytes) -> list | None:
         found = json.loads(line)
         return found if isinstance(found, list) else None
     return None
-
-
-# ---- inside the guarded process
-
-# What may happen to files and processes by Python's own names of events; a name that ends in a dot stands for all of
-# its module. https://docs.python.org/3/library/audit_events.html
-REFUSED = ("os.", "shutil.", "socket.", "subprocess.", "ctypes.", "sqlite3.", "fcntl.", "pty.", "signal.", "resource.")
-HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
-CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-
-# What the kernel is to refuse too, as not every way there has an event: to start processes and threads, to open
-# sockets, to send signals, to make pipes and devices in the file system. For each machine its number in linux/audit.h
-# and, where it has them, clone, fork, vfork, clone3, execve, execveat, socket, kill, mknod, mknodat.
-SYSTEM_CALLS = {
-    "x86_64": (0xC000003E, (56, 57, 58, 435, 59, 322, 41, 62, 133, 259)),
-    "aarch64": (0xC00000B7, (220, 435, 221, 281, 198, 129, 33)),
-}
-
-
-def _serve() -> None:
-    """Does one job and sends the returned values as one line; sends nothing where the code fails."""
-    job = json.load(sys.stdin.buffer)
-    pipe = os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    encode, send = json.JSONEncoder().encode, os.write
-    _restrict(job["seconds"])
-    function = _defined(job["source"])[job["name"]]
-    values = [function(*arguments) for arguments in job["calls"]]
-    _require_plain(values)
-    line = memoryview(encode(values).encode() + b"\n")
-    while line:
-        line = line[send(pipe, line) :]
-
-
-def _defined(source: str) -> dict[str, Any]:
-    """What the source defines, run as a module of its own, as dataclasses and the like look theirs up."""
-    module = sys.modules["answer"] = ModuleType("answer")
-    exec(compile(source, "answer.py", "exec", dont_inherit=True), module.__dict__)
-    return module.__dict__
-
-
-def _require_plain(value: Any) -> None:
-    """JSON would write a tuple as a list and the number 1 as the key "1"."""
-    if type(value) is list:
-        for item in value:
-            _require_plain(item)
-    elif type(value) is dict:
-        _require_plain(list(value.values()))
-        if not all(type(key) is str for key in value):
-            raise TypeError("JSON has no such key")
-    elif value is not None and type(value) not in (bool, int, float, str):
-        raise TypeError("JSON has no such value")
-
-
-def _restrict(seconds: float) -> None:
-    signal.alarm(math.ceil(2 * seconds) + 1)  # ends it also where whoever started it is gone
-    limits = {
-        resource.RLIMIT_CPU: math.ceil(seconds),
-        resource.RLIMIT_AS: MEMORY,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 0,  # does not bind root; the filter does
-    }
-    for kind, most in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (lowest, lowest))
-    _filter_system_calls()
-    sys.addaudithook(_refuse)
-
-
-def _refuse(event: str, arguments: tuple) -> None:
-    changes = event == "open" and arguments[2] & CHANGING
-    if changes or (event.startswith(REFUSED) and event not in HARMLESS):
-        raise PermissionError(f"{event} is refused here")
-
-
-def _filter_system_calls() -> None:
-    """Has the kernel refuse them with "not permitted", from here on; does nothing where it can't (see seccomp(2))."""
-    architecture, numbers = SYSTEM_CALLS.get(os.uname().machine, (0, ()))
-    load, jump_if_equal, give_back = 0x20, 0x15, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
-    steps = [(load, 0, 0, 4), (jump_if_equal, 0, len(numbers) + 1, architecture), (load, 0, 0, 0)]
-    steps += [(jump_if_equal, len(numbers) - place, 0, number) for place, number in enumerate(numbers)]
-    steps += [(give_back, 0, 0, allow), (give_back, 0, 0, refuse)]
-    with contextlib.suppress(ImportError, OSError, AttributeError):
-        import ctypes
-
-        program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-        described = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(program))
-        prctl = ctypes.CDLL(None).prctl
-        prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0)))  # PR_SET_NO_NEW_PRIVS, which a filter without privileges needs
-        prctl(22, ctypes.c_ulong(2), described)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-
-
-if __name__ == "__main__":
-    _serve()

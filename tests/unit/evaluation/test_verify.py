@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.rows.row import BadRow
-from trainer.evaluation import code
+from trainer.evaluation import code, sandbox
 from trainer.evaluation.code import runs_right, source_of
 from trainer.evaluation.verify import KINDS, passes, require_known
 
@@ -503,7 +503,7 @@ def test_processes_sockets_and_writing_are_refused(statement):
     assert outcome(statement)
 
 
-@pytest.mark.skipif(os.uname().machine not in code.SYSTEM_CALLS, reason="no system call filter for this processor")
+@pytest.mark.skipif(os.uname().machine not in sandbox.ARCHITECTURES, reason="no system call filter for this processor")
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
