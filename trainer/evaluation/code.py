@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UsageError
-from trainer.evaluation import sandbox
-from trainer.teachers.served.notices import say_once
+from ..errors import UsageError
+from ..teachers.served.notices import say_once
+from . import sandbox
 
 FENCED = re.compile(
     r"^[ \t]*(?P<fence>```+|~~~+)[^\n]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)|\Z)", re.DOTALL | re.MULTILINE

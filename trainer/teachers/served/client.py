@@ -30,13 +30,14 @@ from .notices import say_once
 from .pace import Pace
 from .retries import Exchange, PatientRequests
 from .scores import NoPromptScores, decode_scores
-from .transport import Transport
+from .transport import LARGEST_ANSWER, Transport
 
 T = TypeVar("T")
 
 TOO_BUSY = (429, 503)
 # How servers call the tokens of a model's context in their list of models; the first is vLLM's.
 WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
+BYTES_OF_ENTRY = 256  # of one likely token at one position, as JSON, at most
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
 # Named one by one, so that a server's generation_config.json changes nothing.
 NO_SAMPLING = {
@@ -163,6 +164,11 @@ class TeacherClient:
     def disturbances(self) -> int:
         """Outages, and replicas that answered again after one; only grows."""
         return self._ask.disturbances
+
+    @property
+    def absences(self) -> int:
+        """How often a replica answered that may have been restarted unseen before; only grows."""
+        return self._ask.absences
 
     @property
     def proxies(self) -> list[Proxy]:
@@ -357,16 +363,17 @@ class TeacherClient:
         """
         expected = {"completion_ids": completion_ids, "prompt_length": len(prompt_ids), "top_k": top_k}
         expected |= {"with_texts": with_texts}
+        most = LARGEST_ANSWER + BYTES_OF_ENTRY * (len(prompt_ids) + len(completion_ids)) * (top_k + 1)
         if not self._sglang:
             ids = [*prompt_ids, *completion_ids]
             body = {"model": self.model, "prompt": ids, "prompt_logprobs": top_k, **NO_SAMPLING}
             try:
-                return await self._post_body("/v1/completions", body, partial(decode_scores, **expected))
+                return await self._post_body("/v1/completions", body, partial(decode_scores, **expected), most)
             except NoPromptScores:
                 if not await self.is_sglang():
                     raise
         body = sglang.question(prompt_ids, completion_ids, top_k, with_texts)
-        return await self._post_body(sglang.PATH, body, partial(sglang.decode_scores, **expected))
+        return await self._post_body(sglang.PATH, body, partial(sglang.decode_scores, **expected), most)
 
     async def tokenize(self, text: str, *, add_special_tokens: bool = False) -> Tokenized:
         """The tokens of a text."""
@@ -407,20 +414,24 @@ class TeacherClient:
 
         return read
 
-    async def _post_body(self, path: str, body: dict[str, Any], read: Callable[[bytes], T]) -> T:
+    async def _post_body(
+        self, path: str, body: dict[str, Any], read: Callable[[bytes], T], most: int = LARGEST_ANSWER
+    ) -> T:
         """The answer to a body, which loses the fields that the server refuses and can do without."""
 
         async def send(fitted: dict[str, Any]) -> T:
             data = msgspec.json.encode(fitted)
-            return await self._ask_model(lambda url: self._post(url, path, data, read))
+            return await self._ask_model(lambda url: self._post(url, path, data, read, most))
 
         return await self._fields.fitted(body, send)
 
     async def _get(self, url: str, path: str, read: Callable[[bytes], T]) -> T:
         return await self._transport.send("GET", self._addresses[url], path, None, read)
 
-    async def _post(self, url: str, path: str, data: bytes, read: Callable[[bytes], T]) -> T:
-        return await self._transport.send("POST", self._addresses[url], path, data, read)
+    async def _post(
+        self, url: str, path: str, data: bytes, read: Callable[[bytes], T], most: int = LARGEST_ANSWER
+    ) -> T:
+        return await self._transport.send("POST", self._addresses[url], path, data, read, most)
 
     async def _ask_model(self, exchange: Exchange[T]) -> T:
         """The answer to a request that names the model."""

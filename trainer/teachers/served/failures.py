@@ -19,6 +19,7 @@ from ...errors import TeacherError
 from .address import Address
 
 BROKEN = "an answer that is no whole JSON"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # reading JSON ends in: broken, or too deep
 NO_SUCH_PLACE = (404, 405, 410, 501)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 PAGE = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -200,6 +201,12 @@ def broken(asked: Asked) -> Failure:
     return Failure(BROKEN, advice=START, asked=asked)
 
 
+def too_large(asked: Asked, most: int) -> Failure:
+    """The failure that an answer of more than `most` bytes is, of which the rest was not read."""
+    words = f"an answer of more than {most >> 20} MiB, which none to this request needs"
+    return Failure(words, advice=f"What answers there is no such server, or it is broken. {START}", asked=asked)
+
+
 def of_connection(error: BaseException, asked: Asked) -> Failure:
     """The failure of a connection that was refused, reset, closed too early, or silent for too long."""
     address = asked.address
@@ -312,7 +319,7 @@ def json_or_text(body: bytes) -> Any:
     """What an answer says, be it JSON or not."""
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return body.decode(errors="replace")
 
 

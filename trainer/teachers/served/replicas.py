@@ -13,6 +13,7 @@ from .failures import Failure, Healing
 
 T = TypeVar("T")
 
+RESTART_SECONDS = 20.0  # no vLLM loads another model in less
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 
 
@@ -24,15 +25,18 @@ class Replica:
         in_flight: Requests sent and not answered.
         failures: In a row; those of requests that were under way together count once.
         returns: How often it answered again after failures.
+        absences: How often it answered after so long without an answer that it may have been restarted unseen.
         has_answered: Whether it ever did.
-        failed_at, rests_until: Monotonic seconds.
+        answered_at, failed_at, rests_until: Monotonic seconds.
     """
 
     base_url: str
     in_flight: int = 0
     failures: int = 0
     returns: int = 0
+    absences: int = 0
     has_answered: bool = False
+    answered_at: float = float("inf")
     failed_at: float = float("-inf")
     rests_until: float = float("-inf")
 
@@ -170,7 +174,10 @@ def _rest(replica: Replica, began: float, retry_after: float) -> None:
 
 
 def _restore(replica: Replica) -> None:
+    now = time.monotonic()
     replica.returns += replica.failures > 0
+    replica.absences += now - replica.answered_at > RESTART_SECONDS
+    replica.answered_at = now
     replica.failures = 0
     replica.has_answered = True
     replica.rests_until = float("-inf")

@@ -48,6 +48,11 @@ class PatientRequests:
         """Outages, and replicas that answered again after one; only grows."""
         return self.outages + sum(replica.returns for replica in self._replicas)
 
+    @property
+    def absences(self) -> int:
+        """How often a replica answered that may have been restarted unseen before; only grows."""
+        return sum(replica.absences for replica in self._replicas)
+
     async def of_one(self, exchange: Exchange[T]) -> T:
         """The answer of one replica."""
         attempts = self._attempts()

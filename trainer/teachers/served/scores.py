@@ -16,7 +16,9 @@ from ..tokens.token_scores import TokenScores
 
 P = TypeVar("P")
 
+LARGEST_ID = 2**31 - 1  # of a token
 FLOOR = -9999.0  # what vLLM writes for -inf, which JSON can't hold
+ALL_MASS = 0.999  # of tokens beside which no other counts
 LARGEST_LOGP, LARGEST_MASS = 1e-3, 1.001  # 0 and 1, and room for what float32 rounds
 # Reading every position costs less than skipping the prompt's first where those are so few of the completion's.
 PROMPT_SHARE_TO_SKIP = 0.6
@@ -59,15 +61,16 @@ def decode_scores(
     A token of probability 0 is none of the likeliest: its place holds -1 and -inf.
 
     Raises:
-        TeacherError: the answer has another number of positions, lacks the completion's own token, or has values
-            that are not finite or no log-probabilities.
+        TeacherError: the answer has another number of positions, lacks the completion's own token or some of the
+            likeliest, or has values that are not finite or no log-probabilities.
         msgspec.DecodeError: the body is no whole JSON.
     """
     assert prompt_length >= 1, "nothing precedes the first token of all, so it has no probability"
     positions = _completion_region(body, prompt_length, len(completion_ids), with_texts)
     sampled_logps_N = _sampled(positions, completion_ids, prompt_length)
-    token_ids_NK, logps_NK = _likeliest(positions, prompt_length, top_k)
+    token_ids_NK, logps_NK, given_N = _likeliest(positions, prompt_length, top_k)
     require_log_probabilities(sampled_logps_N, logps_NK, prompt_length)
+    require_likeliest(given_N, logps_NK, prompt_length)
     return TokenScores(token_ids_NK, logps_NK, sampled_logps_N, _texts(positions) if with_texts else {})
 
 
@@ -105,7 +108,7 @@ def _without_nan(body: bytes) -> bytes | None:
     """Null for NaN and Infinity, which some writers put into JSON against its standard; None for what is no JSON."""
     try:
         return msgspec.json.encode(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -131,13 +134,16 @@ def _sampled(positions: _Positions, completion_ids: Sequence[int], prompt_length
     return logps_N
 
 
-def _likeliest(positions: _Positions, prompt_length: int, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and log-probabilities [N, K] of the entries of rank 1 to K; one beyond K is the completion's own token."""
+def _likeliest(positions: _Positions, prompt_length: int, top_k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids and log-probabilities [N, K] of the entries of rank 1 to K, and how many there are [N].
+
+    One beyond K is the completion's own token.
+    """
     entries = [entry for position in positions for entry in position.values()]
-    logps_M, ranks_M = _logps(entries), np.array([entry.rank for entry in entries], dtype=np.int64)
-    tokens_M = np.fromiter(chain.from_iterable(positions), dtype=np.int64, count=len(entries))
+    logps_M, ranks_M = _logps(entries), _whole_numbers([entry.rank for entry in entries])
+    tokens_M = _whole_numbers(list(chain.from_iterable(positions)))
     n_M = np.repeat(np.arange(len(positions)), np.fromiter(map(len, positions), dtype=np.int64))
-    unusable = np.flatnonzero(np.isnan(logps_M) | (ranks_M < 1))
+    unusable = np.flatnonzero(np.isnan(logps_M) | (ranks_M < 1) | (tokens_M < 0) | (tokens_M > LARGEST_ID))
     if len(unusable):
         m = int(unusable[0])
         found = f"the log-probability {logps_M[m]} and the rank {ranks_M[m]}"
@@ -152,12 +158,39 @@ def _likeliest(positions: _Positions, prompt_length: int, top_k: int) -> tuple[n
             f"the teacher gave two tokens of one position the same rank, expected ranks 1 to {top_k} as vLLM counts "
             "them. Serve the model with stock vLLM, and pass its URL: --vllm_server_base_url URL."
         )
-    return token_ids_NK, logps_NK
+    return token_ids_NK, logps_NK, np.bincount(n_M[ranks_M <= top_k], minlength=len(positions))
+
+
+def require_likeliest(given_N: np.ndarray, logps_NK: np.ndarray, prompt_length: int) -> None:
+    """Of the K likeliest tokens only those of no probability may be left out: others would be learnt as impossible.
+
+    Args:
+        given_N: How many of them the answer has at each position.
+    """
+    top_k = logps_NK.shape[1]
+    masses_N = np.exp(logps_NK, dtype=np.float64).sum(1)
+    wrong = np.flatnonzero((given_N < top_k) & (masses_N < ALL_MASS))
+    if len(wrong):
+        n = int(wrong[0])
+        raise TeacherError(
+            f"at position {prompt_length + n} the teacher gave {given_N[n]} of the {top_k} likeliest tokens, with a "
+            f"probability of {masses_N[n]:.4g} together, expected all of them. Serve the model with stock vLLM, and "
+            "pass its URL: --vllm_server_base_url URL."
+        )
+
+
+def _whole_numbers(told: list[int]) -> np.ndarray:
+    """int64; a number that no model's vocabulary reaches becomes -1."""
+    try:
+        return np.array(told, dtype=np.int64)
+    except OverflowError:
+        return np.array([number if abs(number) < 2**63 else -1 for number in told], dtype=np.int64)
 
 
 def _logps(entries: list[_Entry]) -> np.ndarray:
     """float32; NaN where the answer has null, -inf where vLLM had it."""
-    logps_M = np.array([entry.logprob for entry in entries], dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 doesn't reach is -inf
+        logps_M = np.array([entry.logprob for entry in entries], dtype=np.float32)
     logps_M[logps_M <= FLOOR] = -np.inf
     return logps_M
 

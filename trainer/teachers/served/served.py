@@ -19,10 +19,10 @@ from . import sanity
 from .background import Background
 from .cache import ScoreCache
 from .client import TeacherClient
+from .replicas import RESTART_SECONDS
 from .routes import ByteRoute, ChunkScores, TokenRoute, TooLong
 
 View = TokenScores | ChunkScores
-RESTART_SECONDS = 20.0  # no vLLM loads another model in less
 CUT = 0.9  # of a demonstration's length: what is kept at least of it in each attempt to make it fit
 
 
@@ -117,6 +117,7 @@ class Recognition:
         self.measure = measure
         self.signature_N = signature_N
         self._settled = client.disturbances
+        self._absences = client.absences
         self._suspected = False
         self._answered_at = time.monotonic()
         self._lock = asyncio.Lock()
@@ -125,14 +126,14 @@ class Recognition:
         """If the teacher may have been exchanged before it gave the present answer, see whether it is the same.
 
         It may have been where a request failed since the last look, though others were answered: that counts as soon as
-        it fails. Or where it was not asked for so long that it may have been restarted unseen.
+        it fails. Or where it, or one of its replicas, was not asked for so long that it may have been restarted unseen.
 
         Raises:
             TeacherError: it is another one.
         """
         now = time.monotonic()
-        self._suspected |= now - self._answered_at > RESTART_SECONDS
-        self._answered_at = now
+        self._suspected |= now - self._answered_at > RESTART_SECONDS or self.client.absences > self._absences
+        self._answered_at, self._absences = now, self.client.absences
         disturbances = self.client.disturbances
         async with self._lock:
             if self._settled >= disturbances and not self._suspected:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import TeacherError
 from ..tokens.token_scores import TokenScores
-from .scores import require_log_probabilities, unusable_score
+from .scores import require_likeliest, require_log_probabilities, unusable_score
 
 PATH = "/generate"
 DESCRIPTIONS = ("/model_info", "/get_model_info")  # the second until release 0.5
@@ -73,6 +73,7 @@ def decode_scores(
             raise unusable_score(found, n, token, prompt_length)
     token_ids_NK, logps_NK = _likeliest([position or [] for position in likeliest], completion_ids, top_k)
     require_log_probabilities(sampled_logps_N, logps_NK, prompt_length)
+    require_likeliest(np.array([len(each or []) for each in likeliest]), logps_NK, prompt_length)
     return TokenScores(token_ids_NK, logps_NK, sampled_logps_N, _texts([own, *likeliest]) if with_texts else {})
 
 

@@ -9,7 +9,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
-import msgspec
 
 from ...errors import UsageError
 from . import failures
@@ -20,7 +19,8 @@ from .notices import say_once
 T = TypeVar("T")
 Got = tuple[int, str | None, Mapping[str, str], bytes]  # status, reason, headers, body
 
-ANSWER_SECONDS = 600.0
+ANSWER_SECONDS = 600.0  # for the whole of it, so that one which comes byte by byte is given up, too
+LARGEST_ANSWER = 2**24  # bytes; what some requests need beyond that they say
 IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection, perhaps under the next request
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
 REDIRECTS, HOPS = (301, 302, 307, 308), 5
@@ -54,13 +54,25 @@ class Transport:
     ) -> None:
         await self._resources.aclose()
 
-    async def send(self, method: str, address: Address, path: str, data: bytes | None, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the answer's bytes; it may raise msgspec.DecodeError for a broken one."""
+    async def send(
+        self,
+        method: str,
+        address: Address,
+        path: str,
+        data: bytes | None,
+        read: Callable[[bytes], T],
+        most: int = LARGEST_ANSWER,
+    ) -> T:
+        """What `read` makes of the answer's bytes; it may raise one of `failures.UNREADABLE` for a broken one.
+
+        Args:
+            most: Bytes that an answer may have, unpacked; of a longer one no more is read, and it counts as broken.
+        """
         asked = Asked(method, path, address, self._elsewhere.get(address, False))
         try:
-            got = await self._exchange(asked, data)
+            got = await self._exchange(asked, data, most)
             if path.startswith("/v1/") and address not in self._elsewhere:
-                asked, got = await self._settled(asked, data, got)
+                asked, got = await self._settled(asked, data, got, most)
         except self._errors as error:
             raise failures.of_connection(error, asked) from error
         status, reason, headers, answer = got
@@ -69,7 +81,7 @@ class Transport:
             raise failures.of_answer(asked, status, reason, headers, answer)
         try:
             return read(answer)
-        except msgspec.DecodeError as error:
+        except failures.UNREADABLE as error:
             raise failures.page_instead(asked, answer, status) or failures.broken(asked) from error
 
     def _compare_clocks(self, address: Address, headers: Mapping[str, str]) -> None:
@@ -77,20 +89,20 @@ class Transport:
         if told is not None and "age" not in headers:  # an answer that was kept somewhere tells when it was made
             self.clocks_ahead.setdefault(address, told - time.time())
 
-    async def _settled(self, asked: Asked, data: bytes | None, got: Got) -> tuple[Asked, Got]:
+    async def _settled(self, asked: Asked, data: bytes | None, got: Got, most: int) -> tuple[Asked, Got]:
         """The answer, from the other place where the API may be if there is nothing at the first."""
         if got[0] < 400:
             self._elsewhere[asked.address] = False
         if got[0] not in failures.NO_SUCH_PLACE:
             return asked, got
         other = dataclasses.replace(asked, elsewhere=True)
-        found = await self._exchange(other, data)
+        found = await self._exchange(other, data, most)
         if found[0] in failures.NO_SUCH_PLACE or failures.is_page(found[3]):
             return asked, got
         self._elsewhere[asked.address] = True
         return other, found
 
-    async def _exchange(self, asked: Asked, data: bytes | None) -> Got:
+    async def _exchange(self, asked: Asked, data: bytes | None, most: int) -> Got:
         """The answer behind all redirects, which keep the method; other hosts get no login and no key."""
         address = asked.address
         target = asked.target
@@ -100,7 +112,7 @@ class Transport:
             session = self._sessions[address.proxy]
             sent = session.request(asked.method, url, data=data, headers=headers, allow_redirects=False)
             async with sent as response:
-                answer = await response.read()
+                answer = await _read(response, most, asked)
             if response.status not in REDIRECTS:
                 return response.status, response.reason, response.headers, answer
             url = self._behind(url, target, response, address)
@@ -120,7 +132,7 @@ class Transport:
         by_socks = proxy is not None and proxy.is_socks
         return aiohttp.ClientSession(
             connector=self._socks(proxy, connecting) if proxy and by_socks else aiohttp.TCPConnector(**connecting),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
             read_bufsize=READ_BUFFER,
             proxy=None if proxy is None or by_socks else proxy.url,
         )
@@ -149,6 +161,21 @@ class Transport:
             rdns=parts.scheme != "socks4",
             **connecting,
         )
+
+
+async def _read(response: aiohttp.ClientResponse, most: int, asked: Asked) -> bytes:
+    """The body; of a refusal that is too long its beginning, which says enough."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            response.close()
+            if response.status < 400:
+                raise failures.too_large(asked, most)
+            break
+    return b"".join(pieces)
 
 
 def _is_same(url: str, address: Address) -> bool:

@@ -48,9 +48,38 @@ def test_texts_are_told_on_request_but_not_where_the_server_has_none_or_differen
 
 
 def test_places_that_the_server_left_empty_hold_no_token_and_no_probability():
-    scores = decode_scores(answer([None, FIRST]), [7], 1, 4)
+    scores = decode_scores(answer([None, {"3": entry(-0.5, 1), "7": entry(-0.933, 2)}]), [7], 1, 4)
     np.testing.assert_array_equal(scores.token_ids_NK, [[3, 7, -1, -1]])
-    np.testing.assert_array_equal(scores.logps_NK, np.float32([[-0.5, -1.0, -np.inf, -np.inf]]))
+    np.testing.assert_array_equal(scores.logps_NK, np.float32([[-0.5, -0.933, -np.inf, -np.inf]]))
+
+
+@pytest.mark.parametrize("left_out", [{2}, {1}, {1, 2}])
+def test_likely_tokens_that_are_left_out_are_an_error(left_out: set[int]):
+    position = {"7": entry(-0.7, 3), "3": entry(-1.4, 1), "4": entry(-1.5, 2)}
+    kept = {token: told for token, told in position.items() if told["rank"] not in left_out}
+    words = refused([None, kept], [7], top_k=3)
+    assert f"at position 1 the teacher gave {3 - len(left_out)} of the 3 likeliest tokens" in words
+
+
+def test_two_entries_for_one_token_are_an_error_as_the_first_is_lost():
+    body = answer([None, {"7": entry(-0.7, 1), "4": entry(-1.5, 2)}]).replace(b'"4"', b'"7"')
+    with pytest.raises(TeacherError, match="gave 1 of the 2 likeliest tokens"):
+        decode_scores(body, [7], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (b'"66666666666666666666":{"logprob":-1.5,"rank":2}', "for token -1 at position 1"),
+        (b'"2147483648":{"logprob":-1.5,"rank":2}', "for token 2147483648 at position 1"),
+        (b'"-3":{"logprob":-1.5,"rank":2}', "for token -3 at position 1"),
+        (b'"4":{"logprob":-1.5,"rank":99999999999999999999999}', "the rank -1 for token 4"),
+    ],
+)
+def test_numbers_that_no_vocabulary_reaches_are_an_error(told: bytes, words: str):
+    body = b'{"choices":[{"prompt_logprobs":[null,{"7":{"logprob":-0.5,"rank":1},' + told + b"}]}]}"
+    with pytest.raises(TeacherError, match=words):
+        decode_scores(body, [7], 1, 2)
 
 
 def test_minus_infinity_as_vllm_writes_it_is_no_token_among_the_likeliest():
@@ -163,7 +192,7 @@ def test_a_rank_below_one_is_an_error():
     ],
 )
 def test_values_that_are_no_log_probabilities_are_an_error_that_names_the_flag(entries: dict[str, Any]):
-    words = refused([None, {"3": entry(-0.1, 1)}, entries], [3, 7])
+    words = refused([None, {"3": entry(-0.1, 1), "4": entry(-5.0, 2)}, entries], [3, 7])
     assert "at position 2" in words
     assert "no log-probabilities at temperature 1" in words
     assert "--logprobs-mode raw_logprobs" in words

@@ -14,12 +14,15 @@ from trainer.data.rows.row import Row
 from trainer.data.showing import Showing
 from trainer.errors import TeacherError
 from trainer.settings.options import TEACHER_PROMPT_TEMPLATE
+from trainer.teachers.served import replicas as replicas_module
 from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served import served as served_module
 from trainer.teachers.served.background import Background
 from trainer.teachers.served.cache import ScoreCache
 from trainer.teachers.served.client import TeacherClient
 from trainer.teachers.served.identity import signatures
+from trainer.teachers.served.pace import Pace
+from trainer.teachers.served.retries import PatientRequests
 from trainer.teachers.served.routes import ByteRoute, TokenRoute
 from trainer.teachers.served.sanity import Watch
 from trainer.teachers.served.served import Recognition, ServedTeacher, TeacherPrompts
@@ -132,7 +135,7 @@ def test_after_an_outage_the_same_teacher_goes_on_and_another_one_is_refused(tok
         fake.faults = [Fault(503, "restarting")]
         teacher.request(0, [7, 8]).result()
         assert "the teacher answers again, and is the same" in capsys.readouterr().err
-        fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
+        fake.score = lambda ids, top_k: [{token: 0.0} for token in ids]
         fake.faults = [Fault(503, "restarting")]
         with pytest.raises(TeacherError, match="not the one that this run began with"):
             teacher.request(0, [7, 9]).result()
@@ -142,7 +145,7 @@ def test_a_teacher_that_was_exchanged_while_it_was_not_asked_is_refused(tokenize
     monkeypatch.setattr(served_module, "RESTART_SECONDS", 0.0)
     with FakeTeacher(tokenizer=tokenizer) as fake, served(fake) as teacher:
         teacher.request(0, [7, 8]).result()
-        fake.score = lambda ids, top_k: [{token: -2.0 - token % 5} for token in ids]
+        fake.score = lambda ids, top_k: [{token: 0.0} for token in ids]
         with pytest.raises(TeacherError, match="not the one that this run began with"):
             teacher.request(0, [7, 9]).result()
 
@@ -223,7 +226,7 @@ def test_what_precedes_the_first_byte_that_is_no_text_is_scored_and_dense_tells_
     start, stray = tokenizer.encode("Action: go", add_special_tokens=False), tokenizer.encode("東")[0]
     completion = [*start, stray, *start]
     wanted = llama.encode(" the", add_special_tokens=False)[0]
-    score = lambda ids, top_k: [{own: -7.0, wanted: -0.01} for own in ids]  # noqa: E731
+    score = lambda ids, top_k: [{own: -7.0, wanted: -0.0005} for own in ids]  # noqa: E731
     with FakeTeacher(tokenizer=llama, score=score) as fake:
         with served(fake, route_of=by_bytes(tokenizer, llama)) as teacher:
             sampled = teacher.request(0, completion).result()
@@ -252,3 +255,33 @@ def test_a_background_cancels_what_is_still_asked_when_it_ends():
         waiting = background.submit(forever())
         background.submit(asyncio.sleep(0)).result()
     assert cancelled == [True] and waiting.cancelled()
+
+
+def test_a_replica_that_was_not_asked_for_long_may_be_another_teacher(monkeypatch):
+    monkeypatch.setattr(replicas_module, "RESTART_SECONDS", 0.1)
+    requests = PatientRequests(["http://one", "http://other"], Pace(2), 1.0)
+    asked = []
+
+    async def exchange(url):
+        asked.append(url)
+        await asyncio.sleep(0.02)
+
+    async def together(number):
+        await asyncio.gather(*(requests.of_one(exchange) for _ in range(number)))
+
+    async def measure():
+        return [np.zeros(3), np.ones(3)]
+
+    async def run():
+        requests.base_url = requests.model = "any"
+        recognition = Recognition(requests, measure, np.zeros(3))
+        await together(2)
+        for _ in range(8):
+            await together(1)
+            await recognition.check()
+        assert asked[-8:] == ["http://one"] * 8 and requests.absences == 0
+        await together(2)
+        with pytest.raises(TeacherError, match="not the one that this run began with"):
+            await recognition.check()
+
+    asyncio.run(run())

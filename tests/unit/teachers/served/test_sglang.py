@@ -92,6 +92,7 @@ OWN = [[None, 8, None], [-1.0, 9, None]]
         (OWN[:1], [None], "of 0 and 0 positions, expected 1"),
         ([OWN[0], [-1.0, 77, None]], [None, [[-0.5, 3, None]]], "no log-probability for token 9 at position 4"),
         ([OWN[0], [None, 9, None]], [None, [[-0.5, 3, None]]], "the log-probability nan for token 9"),
+        (OWN, [None, [[-0.5, 3, None]]], "gave 1 of the 2 likeliest tokens"),
         ([OWN[0], [3.0, 9, None]], [None, [[3.0, 9, None]]], "no log-probabilities at temperature 1"),
         (OWN, [None, [[None, 3, None]]], "no log-probability of a likely token"),
         (OWN, None, "expected log-probabilities of a prompt as SGLang's /generate gives them"),
@@ -103,7 +104,7 @@ def test_what_is_no_score_is_refused(own, tops, message):
 
 
 def test_a_token_of_no_probability_is_none_of_the_likeliest():
-    body = answer(OWN, [None, [[-0.5, 3, None], [-1.0, 9, None]]])
+    body = answer(OWN, [None, [[-0.4586, 3, None], [-1.0, 9, None]]])
     scores = sglang.decode_scores(body, [9], 4, 3)
     assert scores.token_ids_NK.tolist() == [[3, 9, -1]] and scores.logps_NK[0, 2] == -np.inf
 

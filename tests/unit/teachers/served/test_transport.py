@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import gzip
+import resource
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from fake_teacher import FakeTeacher, Fault, Request
 
 from trainer.errors import TeacherError
 from trainer.settings.server_url import read_urls
+from trainer.teachers.served import transport as transport_module
 from trainer.teachers.served.client import ServedModel, TeacherClient
 from trainer.teachers.served.failures import RequestRefused, ServerRefused
 
@@ -319,3 +323,83 @@ def test_the_context_is_read_where_a_server_tells_it_and_a_loras_is_its_parents(
 def test_a_server_that_has_loaded_nothing_serves_nothing():
     with Bare("/models", models={"object": "list", "data": None}) as teacher:
         assert look(teacher.url)[2] == []
+
+
+# ---- answers that are more than an answer
+
+
+@contextlib.contextmanager
+def sending(pieces: Callable[[], Iterator[bytes]], **headers: str) -> Iterator[str]:
+    """The URL of a server that answers everything with these pieces, and with the headers, `_` for `-`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for piece in pieces():
+                    self.wfile.write(piece)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def grown(work: Callable[[], Any]) -> int:
+    """Bytes by which the process's peak of memory grows meanwhile."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+
+
+def gigabyte() -> Iterator[bytes]:
+    yield from (b" " * 2**20 for _ in range(2**10))
+
+
+def bomb() -> Iterator[bytes]:
+    yield gzip.compress(bytes(2**28))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "headers"), [(gigabyte, {}), (bomb, {"content_encoding": "gzip"})], ids=["a gigabyte", "a bomb"]
+)
+def test_of_an_answer_that_is_too_long_no_more_is_read_or_kept(pieces, headers):
+    def ask() -> None:
+        assert "an answer of more than 16 MiB, which none to this request needs" in str(failure(url, patience=0))
+
+    with sending(pieces, **headers) as url:
+        assert grown(ask) < 150 * 2**20
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch):
+    def drip() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.05)
+            yield b" "
+
+    monkeypatch.setattr(transport_module, "ANSWER_SECONDS", 0.5)
+    began = time.monotonic()
+    with sending(drip) as url:
+        assert "no answer in time" in str(failure(url, patience=0))
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 10**5 + b"]" * 10**5, b'{"choices":' * 10**5, b'{"choices": [{"message": "\xff']
+)
+def test_json_that_is_too_deep_or_no_text_is_a_broken_answer(body):
+    with sending(lambda: iter([body])) as url:
+        assert "expected a chat completion" in (told := str(failure(url, patience=0))) or "no whole JSON" in told
+
+
+def test_a_refusal_in_json_that_is_too_deep_is_a_refusal():
+    with FakeTeacher() as teacher:
+        teacher.faults = [Fault(400, "[" * 10**5)]
+        assert failure(teacher.url).status == 400  # pyright: ignore
