@@ -1,13 +1,14 @@
 """A proxy on loopback between a trainer and a real teacher, which does to chosen answers what networks do."""
 
 import asyncio
+import contextlib
 import json
 import math
 import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,8 @@ class Fault:
         share: How much of the body is sent.
         reset: Whether the connection is reset behind it.
         seconds: That the body takes.
+        body: Given the answer's body, what is sent instead, piece by piece and without a length.
+        pause: Seconds between these pieces.
         away: Seconds for which nobody listens from then on; `math.inf`: until `FaultyProxy.listen`.
     """
 
@@ -39,6 +42,8 @@ class Fault:
     share: float = 1.0
     reset: bool = False
     seconds: float = 0.0
+    body: Callable[[bytes], Iterable[bytes]] | None = None
+    pause: float = 0.0
     away: float = 0.0
 
 
@@ -117,6 +122,8 @@ class FaultyProxy:
         fault, question = planned or Fault(), await request.read()
         status, answer = (fault.status, b"") if fault.status else await self._ask(request, question)
         response = web.StreamResponse(status=status, headers={"Content-Type": "application/json", **fault.headers})
+        if fault.body:
+            return await self._send_pieces(request, response, fault.body(answer), fault.pause)
         kept = answer[: int(len(answer) * fault.share)]
         response.content_length = len(answer if fault.reset else kept)
         await response.prepare(request)
@@ -128,6 +135,16 @@ class FaultyProxy:
             request.transport.abort()
         if fault.away:
             self._absence = asyncio.create_task(self._be_away(fault.away))
+        return response
+
+    async def _send_pieces(
+        self, request: web.Request, response: web.StreamResponse, pieces: Iterable[bytes], pause: float
+    ) -> web.StreamResponse:
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):  # whoever asked has heard enough
+            for piece in pieces:
+                await response.write(piece)
+                await asyncio.sleep(pause)
         return response
 
     async def _ask(self, request: web.Request, question: bytes) -> tuple[int, bytes]:
