@@ -1,13 +1,14 @@
 """`python -m trainer SUBCOMMAND`: parse first, import the heavy parts after."""
 
+import errno
 import importlib
 import os
 import signal
 import sys
 
 from . import COMMAND, __version__, prepare
-from .errors import TrainerError
-from .run.processes import is_main_process
+from .errors import TrainerError, UsageError, abridged, of_file
+from .run.processes import is_main_process, require_numbers
 from .run.streams import in_utf8, make_lasting
 from .settings.options import SUBCOMMANDS
 
@@ -23,6 +24,9 @@ usage: {COMMAND} SUBCOMMAND [flags]
   compare   two models, or servers, answer the same rows or a prompt
 
 `{COMMAND} SUBCOMMAND --help` lists its flags."""
+
+# Of files that could not be used: what the machine lacks, and not what the user typed.
+MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +58,17 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 0
     try:
+        require_numbers()
         resolved = resolve(subcommand, rest, os.environ)
         return importlib.import_module(f".commands.{subcommand}", __package__).run(resolved)
     except TrainerError as error:
-        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
+        print(f"error: {abridged(without_secrets(str(error)))}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {abridged(without_secrets(of_file(error)))}", file=sys.stderr)
+        return TrainerError.exit_code if error.errno in MACHINES else UsageError.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

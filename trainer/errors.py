@@ -3,6 +3,8 @@
 Every message says what was found, what was expected and what to type next.
 """
 
+LONGEST = 2_000  # characters of a message
+
 
 class TrainerError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
@@ -26,3 +28,14 @@ class Stopped(TrainerError):
     """Stopped on request (SIGINT or SIGTERM); what is needed to go on has been saved."""
 
     exit_code = 4
+
+
+def abridged(message: str) -> str:
+    """A message that quotes much, without its middle: what was found stands at its begin, what to type at its end."""
+    half = LONGEST // 2
+    return message if len(message) <= LONGEST else f"{message[:half]} … {message[-half:]}"
+
+
+def of_file(error: OSError) -> str:
+    """The message for a file that could not be used, where nothing that is nearer to it has one."""
+    return f"can't use {error.filename}: {error.strerror}. Expected a path that can be, and room where it is written."

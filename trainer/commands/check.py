@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import TeacherError, UsageError
+from ..errors import TeacherError, UsageError, abridged
 from ..evaluation.scorer import load_scorer
 from ..run.machine import Report, describe_machine
 from ..settings.options import THINKING, Check, Train
@@ -89,7 +89,7 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
     findings: list[Finding] = []
 
     def say(mark: str, subject: str, text: str) -> None:
-        findings.append(Finding(mark, subject, text))
+        findings.append(Finding(mark, subject, abridged(text)))
         print(findings[-1], flush=True)
 
     async with client:

@@ -24,7 +24,7 @@ from ..models.loading import load_student
 from ..models.student import context_window, encoder_for, load_tokenizer
 from ..reporting.headline import title_text
 from ..reporting.model_card import model_card
-from ..reporting.runs import DATA_SETTINGS, Run, read_run, require_run_directory
+from ..reporting.runs import DATA_SETTINGS, Run, as_written, read_run, require_run_directory
 from ..run.atomic import new_folder, write_text
 from ..run.checkpoint import in_words
 from ..run.chosen import Chosen, choose
@@ -89,7 +89,9 @@ def export(settings: Export) -> ExportResult:
     try:
         with new_folder(target, keep=not settings.dry_run) as staged:
             verified = _write(settings, found, chosen, staged)
-            write_text(staged / "README.md", model_card(found, chosen, settings, verified))
+            with as_written([found.path]):
+                card = model_card(found, chosen, settings, verified)
+            write_text(staged / "README.md", card)
             files = [*_listed(staged)]
     except (OSError, SafetensorError) as error:
         raise UsageError(

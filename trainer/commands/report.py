@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..reporting.page import Limits, page
-from ..reporting.runs import Run, read_runs
+from ..reporting.runs import Run, as_written, read_runs
 from ..run.atomic import write_output_file
 from ..settings.options import Report
 from ..settings.resolve import Resolved, made_by_program
@@ -25,7 +25,9 @@ def report(settings: Report) -> Path:
     settings = made_by_program(settings).settings
     runs = read_runs(list(settings.runs))
     target = Path(settings.output_file) if settings.output_file else runs[0].path / "report.html"
-    write_output_file(target, page(runs, Limits(settings.max_samples, settings.max_changes)))
+    with as_written([run.path for run in runs]):
+        text = page(runs, Limits(settings.max_samples, settings.max_changes))
+    write_output_file(target, text)
     print(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
     if settings.plots is not None:
         write_plots(runs, Path(settings.plots))

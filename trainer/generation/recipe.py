@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from ..errors import UsageError
+from ..settings.yaml_files import NotYaml, read_yaml_file
 from .checks import require_known
 from .language import require_known_language
 
@@ -129,14 +129,14 @@ def load_recipe(name: str) -> Recipe:
     shipped = {path.stem: path for path in FOLDER.glob("*.yaml")}
     path = shipped.get(name, Path(name))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except OSError as error:
         near = difflib.get_close_matches(name, shipped, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
             f"no recipe {name!r} ({error.strerror}); expected a YAML file or one of {', '.join(sorted(shipped))}.{hint}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NotYaml as error:
         raise UsageError(f"recipe {path} is not valid YAML: {error}") from error
     recipe = parse_recipe(name, content)
     if name in shipped or recipe.tools is None:

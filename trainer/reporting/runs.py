@@ -3,7 +3,8 @@
 Shapes: S logged steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,23 @@ def read_runs(paths: list[str]) -> list[Run]:
     return [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
+@contextmanager
+def as_written(folders: Sequence[Path]) -> Iterator[None]:
+    """Say of files that were edited, and hold other kinds of values than `train` writes, that they can't be shown.
+
+    Raises:
+        UsageError: what is done within finds a value of another kind.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"a file of {', '.join(map(str, folders))} holds another kind of value than `train` writes "
+            f"({type(error).__name__}: {error}). Put back what was edited: config.yaml, environment.json, "
+            "summary.json, metrics, scores and samples are read."
+        ) from error
+
+
 def require_run_directory(folder: Path, command: str = "report") -> None:
     """Raise UsageError, with the nearest run directories and what to type, unless `folder` is one."""
     if (folder / "config.yaml").is_file():
@@ -141,15 +159,16 @@ def read_run(folder: Path, name: str) -> Run:
     Raises:
         UsageError: a file of it is damaged.
     """
-    return Run(
-        path=folder,
-        name=name,
-        config=read_yaml(folder / "config.yaml"),
-        environment=read_json(folder / "environment.json") or {},
-        summary=read_json(folder / "summary.json") or {},
-        metrics=read_metrics(folder / "metrics.jsonl"),
-        scores={moment: read_scores(read_json(folder / f"scores_{moment}.json") or {}) for moment in MOMENTS},
-    )
+    with as_written([folder]):
+        return Run(
+            path=folder,
+            name=name,
+            config=read_yaml(folder / "config.yaml"),
+            environment=read_json(folder / "environment.json") or {},
+            summary=read_json(folder / "summary.json") or {},
+            metrics=read_metrics(folder / "metrics.jsonl"),
+            scores={moment: read_scores(read_json(folder / f"scores_{moment}.json") or {}) for moment in MOMENTS},
+        )
 
 
 def read_metrics(file: Path) -> list[Record]:

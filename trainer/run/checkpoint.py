@@ -80,9 +80,13 @@ def fault_in(checkpoint: Path) -> str | None:
     try:
         content = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         listed = {checkpoint / name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
+        if not all(isinstance(size, int) and isinstance(digest, str) for size, digest in listed.values()):
+            raise TypeError("a size that is no number, or a digest that is no text")
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except OSError as error:
+        return f"{MANIFEST} can't be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is not the list of files that was written"
     for path, (size, _) in listed.items():
         if not path.is_file():

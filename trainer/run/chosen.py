@@ -68,7 +68,9 @@ def _step(asked: str | None, last: int, summary: dict[str, Any], scores_midway: 
 
 
 def _best(summary: dict[str, Any]) -> int | None:
-    return (summary.get("best") or {}).get("step")
+    best = summary.get("best")
+    step = best.get("step") if isinstance(best, dict) else None
+    return step if type(step) is int else None
 
 
 def _why_none(is_finished: bool, scores_midway: bool) -> str:

@@ -17,6 +17,7 @@ import yaml
 from ..errors import TrainerError, UsageError
 from ..settings.resolve import Resolved
 from ..settings.server_url import is_secret_name
+from ..settings.yaml_files import NotYaml, read_yaml_file
 from .atomic import flush, try_to_write, write_json, write_text
 from .journal import open_locked
 from .processes import is_main_process
@@ -104,6 +105,10 @@ class RunDirectory:
             UsageError: a file changed, is new, or is gone.
         """
         began_with = (self.read_json("environment.json") or {}).get("files") or files
+        if not isinstance(began_with, dict):
+            raise UsageError(
+                f"{self.path}/environment.json is damaged: expected the digests of files. Move it away to go on."
+            )
         changed = [f"{file} has changed" for file in files if file in began_with and files[file] != began_with[file]]
         changed += [f"{file} is new" for file in files if file not in began_with]
         changed += [f"{file} is gone" for file in began_with if file not in files]
@@ -124,10 +129,12 @@ class RunDirectory:
 
     def _read_configuration(self) -> dict[str, Any] | None:
         try:
-            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            content = read_yaml_file(self.path / "config.yaml")
         except FileNotFoundError:
             return None
-        except yaml.YAMLError as error:
+        except OSError as error:
+            raise UsageError(f"can't read {self.path}/config.yaml: {error.strerror}.") from error
+        except NotYaml as error:
             raise UsageError(f"{self.path}/config.yaml is damaged ({error}). Pass another --output_dir.") from error
         return content if isinstance(content, dict) else {}
 

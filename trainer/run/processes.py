@@ -6,12 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..errors import TrainerError
+from ..errors import TrainerError, UsageError
 
 T = TypeVar("T")
 
 LONGEST_WAIT = datetime.timedelta(days=30)  # for the main process; longer than anything that it does alone
 LOST = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
+
+
+def require_numbers() -> None:
+    """Raise UsageError where what tells processes of each other, as torchrun sets it, is no whole number."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        text = os.environ.get(name, "0")
+        if not text.removeprefix("-").isdecimal() or int(text) < (1 if "SIZE" in name and name in os.environ else -1):
+            raise UsageError(
+                f"found {name}={text} in the environment, expected a whole number, as torchrun sets it. Start several "
+                f"processes by `torchrun --nproc_per_node N -m trainer train …`, or one after `unset {name}`."
+            )
 
 
 def is_main_process() -> bool:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UsageError
+from ..settings.yaml_files import NotYaml, read_yaml_file
 
 Record = dict[str, Any]
 
@@ -24,7 +23,7 @@ def read_json(file: Path, kind: type = dict) -> Any | None:
         return None
     except OSError as error:
         raise UsageError(f"can't read {file}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is damaged ({error}). Move it away to go on without it.") from error
     if not isinstance(content, kind):
         expected = "a list" if kind is list else "an object"
@@ -39,8 +38,10 @@ def read_yaml(file: Path) -> Record:
         UsageError: it is no YAML.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
+        content = read_yaml_file(file)
+    except OSError as error:
+        raise UsageError(f"can't read {file}: {error.strerror}.") from error
+    except NotYaml as error:
         raise UsageError(f"{file} is damaged ({error}), expected the settings of a run.") from error
     return content if isinstance(content, dict) else {}
 
@@ -60,7 +61,7 @@ def parse_line(line: str, file: Path, number: int) -> Record:
     """A line of a JSONL file of a run; UsageError if it is no object with a whole number as its `step`."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}, line {number}: no JSON ({error}). Remove the line to go on without it.") from error
     if not isinstance(record, dict) or type(record.get("step")) is not int:
         raise UsageError(f"{file}, line {number}: expected an object with a step. Remove the line to go on without it.")

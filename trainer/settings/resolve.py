@@ -230,14 +230,14 @@ def pair_unknown_flags(rest: list[str]) -> dict[str, Any]:
 
 def read_config_file(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; keys are setting names."""
-    import yaml
+    from .yaml_files import NotYaml, read_yaml_file
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml_file(Path(path))
     except OSError as error:
         raise UsageError(f"can't read the configuration file {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    except NotYaml as error:
+        raise UsageError(f"{path} is not valid YAML: {error}. Mend it, or pass another --config.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

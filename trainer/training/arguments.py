@@ -114,7 +114,7 @@ def training_arguments(resolved: Resolved) -> SDFTConfig | SFTConfig:
     check_reporters(values["report_to"])
     try:
         arguments = kind(**values)
-    except (ValueError, TypeError, ImportError) as error:
+    except (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"TRL refuses these training arguments: {error}") from error
     if arguments.n_gpu > 1:
         raise UsageError(
@@ -173,6 +173,8 @@ def is_true(key: str, value: Any) -> bool:
 def check_reporters(report_to: list[str]) -> None:
     """Raise UsageError for a `--report_to` whose package is not installed; each is named as its package is."""
     for name in report_to:
+        if not name.isidentifier():
+            raise UsageError(f"found --report_to {name}, expected none, all, or names such as tensorboard or wandb.")
         if name not in ("all", "none") and importlib.util.find_spec(name) is None:
             raise UsageError(f"--report_to {name} needs the package {name}, which is missing: `pip install {name}`.")
 

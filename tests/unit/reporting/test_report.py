@@ -464,3 +464,23 @@ def test_config_values_of_any_kind_are_shown(tmp_path):
         only(make_run(tmp_path / "run", config={"betas": [0.9, 0.95], "note": None, "deep": {"a": 1}}))
     )
     assert (card["betas"], card["note"], card["deep"], card["objective"]) == ("[0.9, 0.95]", "null", '{"a": 1}', "sdft")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", {"status": "finished", "tokens_per_second": "fast"}),
+        ("summary.json", {"wall_seconds": {"train": [1]}}),
+        ("scores_after.json", {"scores": {"new_skill": {"rows": 1}}, "answers": {"new_skill": [5]}}),
+        ("scores_after.json", {"scores": "none"}),
+    ],
+)
+def test_a_file_that_was_edited_to_another_kind_of_value_is_told_in_one_message(tmp_path, name, content):
+    run = make_run(tmp_path / "run")
+    (run / name).write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="holds another kind of value than `train` writes"):
+        run_report(
+            Resolved(
+                SimpleNamespace(runs=(str(run),), output_file=None, plots=None, max_samples=2, max_changes=2), {}, {}
+            )
+        )

@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 
 from trainer.errors import TrainerError, UsageError
 from trainer.run import checkpoint
-from trainer.run.checkpoint import WholeCheckpoints, newest_whole
+from trainer.run.checkpoint import WholeCheckpoints, fault_in, newest_whole
 from trainer.run.directory import RunDirectory
 from trainer.settings.resolve import resolve
 
@@ -284,3 +284,10 @@ def test_two_processes_save_one_checkpoint_with_the_part_of_each_and_agree_on_th
     listed = json.loads((tmp_path / "checkpoint-1" / "manifest.json").read_text())["files"]
     each = {"rng_state_0.pth", "rng_state_1.pth", "more/step0", "more/step1"}
     assert each | {"model.safetensors", "optimizer.pt"} <= set(listed)
+
+
+@pytest.mark.parametrize("entry", ['{"bytes": "5", "sha256": "x"}', '{"bytes": 5, "sha256": null}', "[" * 100_000])
+def test_a_manifest_with_values_of_another_kind_is_a_fault_of_its_checkpoint(tmp_path, entry):
+    (tmp_path / "a").write_text("12345")
+    (tmp_path / "manifest.json").write_text('{"files": {"a": ' + entry + "}}")
+    assert fault_in(tmp_path) == "manifest.json is not the list of files that was written"

@@ -59,7 +59,8 @@ def reference(value: Any, column: str) -> tuple[Any, Check | None]:
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         return _accepted(value["text"])
     if isinstance(value, dict) and isinstance(value.get("value"), str):
-        return _accepted([value["value"], *(value.get("aliases") or [])])
+        aliases = value.get("aliases")
+        return _accepted([value["value"], *(aliases if isinstance(aliases, list) else [])])
     if column in ("answer", "answers", "target") and isinstance(value, list) and all(map(_is_text, value)):
         return _accepted(value)
     return value, None
@@ -70,7 +71,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _accepted(texts: list[Any]) -> tuple[str | None, Check | None]:
-    known = [text for text in dict.fromkeys(texts) if isinstance(text, str) and text.strip()]
+    known = [*dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip())]
     accepted = [text for text in known if any(map(str.isalnum, text))]
     check: Check | None = {"kind": "text", "accept": accepted} if accepted else None
     return (known[0] if known else None), check

@@ -133,7 +133,7 @@ def _without_read_only(schema: Schema) -> Schema:
         return schema
     copy = schema | {"properties": {name: each for name, each in fields.items() if not is_read_only(each)}}
     if isinstance(required, list):
-        copy["required"] = [name for name in required if not is_read_only(fields.get(name))]
+        copy["required"] = [n for n in required if not (isinstance(n, str) and is_read_only(fields.get(n)))]
     return copy
 
 

@@ -72,7 +72,9 @@ def of_tree(root: Any) -> list[Message]:
     said, node = [], root
     while isinstance(node, dict):
         said.append({"role": node.get("role"), "content": node.get("text")})
-        replies = [each for each in node.get("replies") or [] if isinstance(each, dict) and not each.get("deleted")]
+        replies = node.get("replies")
+        replies = [each for each in replies if isinstance(each, dict)] if isinstance(replies, list) else []
+        replies = [each for each in replies if not each.get("deleted")]
         node = min(replies, key=_rank, default=None)
     messages = conversation(said, "prompt")
     while len(messages) > 1 and messages[-1]["role"] != "assistant":

@@ -167,7 +167,7 @@ def proxy_of(url: ServerUrl) -> Proxy | None:
     variable = next((name for name in (f"{kind}_proxy", f"{kind}_proxy".upper()) if os.environ.get(name)), "the system")
     full = found if "://" in found else f"http://{found}"
     proxy = Proxy(full, variable)
-    if urlsplit(full).scheme not in {"http", "https", *SOCKS} or not _has_host(full):
+    if not _has_host(full) or urlsplit(full).scheme not in {"http", "https", *SOCKS}:
         raise UsageError(
             f"{variable} names the proxy {shown_word(full)}; expected one like http://HOST:PORT or "
             f"socks5://HOST:PORT. Mend it, or let {parts.hostname} go past it: NO_PROXY={parts.hostname}."
@@ -250,8 +250,9 @@ def header_safe(key: str) -> str:
 def _has_host(text: str) -> bool:
     try:
         parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")
         return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or half an IPv6 address
+    except ValueError:  # a port that is no number, half an IPv6 address, a name that no host can have
         return False
 
 

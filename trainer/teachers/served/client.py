@@ -458,6 +458,8 @@ class TeacherClient:
         with _expecting("a list of models", answer, url):
             listed = (answer if isinstance(answer, list) else answer["data"]) or []  # null: nothing is loaded yet
             known = {model["id"]: model for model in listed}
+            if not all(isinstance(name, str) for name in known):
+                raise TypeError("a name that is no text")
             return [ServedModel(name, _window(model, known)) for name, model in known.items()]
 
 

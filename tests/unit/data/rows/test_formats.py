@@ -519,3 +519,16 @@ def test_whatever_comes_in_either_rows_come_out_or_one_message(tmp_path_factory,
         assert "\n" not in str(error) and str(path) in str(error)
     else:
         assert rows and all(row.prompt and json.dumps(row.to_json()) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question": "q?", "answers": {"text": [["a"], {"b": 1}, "c"]}},
+        {"question": "q?", "answer": {"value": "c", "aliases": 5}},
+        {"message_tree_id": "t", "prompt": {"text": "q?", "role": "prompter", "replies": 0.5}},
+    ],
+)
+def test_lists_that_hold_something_else_or_are_none_end_no_reading(load, record):
+    (row,) = load(record)
+    assert row.prompt == user("q?")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.rows.row import BadRow
+from trainer.data.rows.schemas import as_sent
 from trainer.data.rows.tool_files import load_tools
 from trainer.data.rows.tools import as_openai, tools_in
 from trainer.errors import UsageError
@@ -211,3 +212,8 @@ def test_a_file_without_tools_says_what_was_found(tmp_path, content, words):
     path.write_text(content)
     with pytest.raises(UsageError, match=words):
         load_tools(str(path))
+
+
+def test_a_name_of_a_required_field_that_is_no_text_is_no_end_of_reading():
+    schema = {"type": "object", "properties": {"a": {"readOnly": True}, "b": {}}, "required": [["a"], "a", "b"]}
+    assert as_sent("", schema)["required"] == [["a"], "b"]

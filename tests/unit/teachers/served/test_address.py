@@ -116,3 +116,15 @@ def test_a_certificate_file_that_is_none_is_refused_with_its_variable(variable, 
     monkeypatch.setenv(variable, str(file))
     with pytest.raises(UsageError, match=f"{variable} names {file}.*PEM"):
         tls_context()
+
+
+@pytest.mark.parametrize("url", [f"http://{'x' * 300}:8000", "http://.", "http://[::"])
+def test_a_name_that_no_host_can_have_is_refused_before_anything_is_asked(url):
+    with pytest.raises(UsageError, match="the teacher's base URL is"):
+        Address(ServerUrl(url))
+
+
+def test_a_proxy_that_is_half_an_address_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://[::")
+    with pytest.raises(UsageError, match="http_proxy names the proxy"):
+        proxy_of(ServerUrl("http://teacher:8000"))

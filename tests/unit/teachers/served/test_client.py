@@ -572,3 +572,11 @@ def test_a_server_that_reads_no_calls_is_still_shown_the_tools_and_asked_once_to
     assert [request.body.get("tool_choice") for request in teacher.chats] == [None, "none", "none"]
     assert all(request.body["tools"] == [TOOL] for request in teacher.chats)
     assert capsys.readouterr().err.count("reads no tool calls") == 1
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, {"data": [{"id": True}]}])
+def test_a_list_of_models_that_is_nested_too_deeply_or_names_no_text_is_refused(body):
+    with FakeTeacher() as teacher:
+        teacher.faults = [Fault(200, body)] * 50
+        with pytest.raises(TeacherError, match=r"(answered|broke off|broken)"):
+            ask(teacher.url, lambda client: client.models(), patience=0)

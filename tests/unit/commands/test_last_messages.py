@@ -1,0 +1,52 @@
+"""What no nearer place has a message for ends in one all the same: odd paths, odd machines, very long values."""
+
+import json
+
+import pytest
+
+from trainer.__main__ import main
+
+LONG_NAME = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", LONG_NAME],
+        ["export", LONG_NAME, "--output_dir", "out"],
+        ["eval", "--served", "http://127.0.0.1:9", "--tools", LONG_NAME],
+        ["generate", "--prompts", LONG_NAME],
+        ["train", "--dry_run", "--local_files_only", "--model_name_or_path", LONG_NAME],
+    ],
+)
+def test_a_name_that_is_too_long_for_a_file_is_wrong_usage(words, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("error: ") and "File name too long" in said
+
+
+def test_a_message_that_quotes_much_loses_its_middle(capsys):
+    assert main(["train", "--seed", "word " * 5000]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("error: seed='word word") and said.endswith("expected a whole number.\n") and len(said) < 2100
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "one"), ("LOCAL_WORLD_SIZE", "0"), ("LOCAL_RANK", "x")])
+def test_what_tells_processes_of_each_other_and_is_no_number_is_named(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    assert main(["check"]) == 2
+    assert f"error: found {name}={value} in the environment, expected a whole number" in capsys.readouterr().err
+
+
+def test_a_reporter_that_is_no_name_is_refused(student_path, tmp_path, capsys):
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps([{"prompt": "q?", "golden_response": "a."}] * 4))
+    words = ["train", "--dry_run", "--local_files_only", "--model_name_or_path", student_path]
+    words += ["--train_data_path", str(rows), "--num_prompts_per_batch", "2", "--max_prompt_length", "128"]
+    words += ["--max_completion_length", "16"]
+    assert main([*words, "--report_to", "data/x.y"]) == 2
+    assert "found --report_to data/x.y, expected none, all, or names" in capsys.readouterr().err
+    assert main([*words, "--accelerator_config", str(tmp_path / "none.json")]) == 2
+    assert "TRL refuses these training arguments: " in capsys.readouterr().err
