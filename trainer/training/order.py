@@ -98,7 +98,7 @@ def let_epochs_through(loader: DataLoader) -> None:
     """
     share: Any = loader.batch_sampler
     sampler = getattr(getattr(share, "batch_sampler", None), "sampler", None)
-    if hasattr(sampler, "set_epoch"):
+    if sampler is not None and hasattr(sampler, "set_epoch"):
         share.set_epoch = sampler.set_epoch
 
 
