@@ -8,7 +8,7 @@ first step of each is not counted. Completions of random tokens would not end by
 recorded completions: their own engines decode as many tokens, which is timed, and the recorded ones are learnt
 from. A ratio is another side's seconds (or bytes) over ours in the same round.
 
-    ours                    this trainer, with the rollout engine that it chooses
+    ours                    this trainer, with the rollout engine that it chooses, by measuring in the first step
     trl                     TRL's SDFTTrainer
     generate, continuous    this trainer with that --rollout_engine
 
@@ -53,6 +53,7 @@ from trainer.run.directory import RunDirectory  # noqa: E402
 from trainer.teachers.demonstrations import answered  # noqa: E402
 from trainer.training.arguments import CHECKPOINTING  # noqa: E402
 from trainer.training.engine_choice import choose_engine  # noqa: E402
+from trainer.training.engine_trial import MEASURED  # noqa: E402
 from trainer.training.microbatches import fitting_limit  # noqa: E402
 from trainer.training.self_distillation import SelfDistillationTrainer  # noqa: E402
 
@@ -245,12 +246,13 @@ def build(case: Case, side: str, device: str, folder: Path, checkpointing: bool)
 
 def follow(recorded: Recorded, trainer: Any, source: Any, engine: str) -> None:
     """Make the engine decode the recorded completions, or as many tokens, and learn from the recorded ones."""
-    if engine == "generate":
+    if engine in ("generate", MEASURED):
         forced = Forced(recorded.completions, max(map(len, recorded.prompts)))
         original = source.generate
         source.generate = lambda logits_processor=None, **kwargs: original(
             logits_processor=[*(logits_processor or []), forced], **kwargs
         )
+    if engine == "generate":
         return
     begin = source.init_continuous_batching
 
@@ -301,7 +303,9 @@ class OneStepAtATime(TrainerCallback):
             seconds["distill"] -= logs["seconds/optimizer"]
             seconds |= {"optimizer": logs["seconds/optimizer"], "teacher": teacher, "student": student}
         seconds["step"] = total
-        self.pipe.send({"seconds": seconds, "peak_gib": peak_memory(args.device) / 2**30, "loss": logs["loss"]})
+        sampler = getattr(self.trainer, "sampler", None)  # it may have measured in the first step
+        found = {"engine": sampler.engine} if sampler else {}
+        self.pipe.send(found | {"seconds": seconds, "peak_gib": peak_memory(args.device) / 2**30, "loss": logs["loss"]})
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -249,7 +249,9 @@ class Train(ServedTeacher, Student):
     rollout_engine: str = option(
         "auto",
         "generate: transformers' generate; continuous: its continuous batching; vllm: TRL's vLLM integration; "
-        "sharded: with --fsdp, generate without a whole copy of the model; auto picks by device and says why",
+        "sharded: with --fsdp, generate without a whole copy of the model; auto picks by device and says why; where it "
+        "can't know, the first step measures generate and continuous. A run goes on with what it chose, and has the "
+        "bits of one that names that engine; to have the same bits again, name it",
         choices=("auto", "generate", "continuous", "vllm", "sharded"),
         decides=False,
     )

@@ -33,6 +33,7 @@ from ..teachers.served.client import TeacherClient
 from .arguments import DISTILLING
 from .callbacks import EventFiles, StepRecorder
 from .engine_choice import choose_copy, choose_engine
+from .engine_trial import MEASURED, kept
 from .inputs import Inputs, require_a_step
 from .loop import DistillationTrainer
 from .microbatches import fitting_limit
@@ -236,12 +237,16 @@ class Assembly:
             shards = arguments.world_size
             engine = choose_copy(engine, student, device, half=device.type == "cuda" and bool(arguments.bf16))
         copies = int(self.inputs.replay is not None and not self.settings.use_peft)
+        limit = self.inputs.limit or fitting_limit(student, device, checkpointing, shards, copies)
+        engine = choose_engine(engine, student, device, self._longest_rollouts())
+        if engine == MEASURED:
+            engine = kept(self.directory) or MEASURED
         return {
             "run_directory": self.directory,
-            "limit": self.inputs.limit or fitting_limit(student, device, checkpointing, shards, copies),
+            "limit": limit,
             "normalization": self.settings.loss_normalization,
             "replay": self.inputs.replay,
-            "engine": choose_engine(engine, student, device, self._longest_rollouts()),
+            "engine": engine,
         }
 
     def _longest_rollouts(self) -> int:

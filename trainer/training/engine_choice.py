@@ -10,8 +10,10 @@ from transformers import PreTrainedConfig
 from ..errors import UsageError
 from ..models.architecture import head_width, paging_obstacle, sees_padding
 from ..models.hidden_states import transformer_of
+from .engine_trial import MEASURED
 from .microbatches import device_memory
 
+WORTH_MEASURING = 2**24  # parameters; with fewer a step is too short for its seconds to tell engines apart
 COPY_SHARE = 0.25  # of the device's memory, for a whole copy of a model whose weights are spread
 
 
@@ -34,8 +36,9 @@ def wants_vllm(asked: str) -> bool:
 def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tokens: int) -> str:
     """The engine that `--rollout_engine` means; `auto` takes one that can, and prints its reason.
 
-    Without flash attention continuous batching attends, masked, to the cache of all rollouts. On a CPU that is
-    worth it where it is cheaper than the weights: rollouts that have ended then cost nothing.
+    Without flash attention continuous batching attends, masked, to the cache of all rollouts. On a CPU that may be
+    worth it where it is cheaper than the weights: rollouts that have ended then cost nothing. Whether it is depends on
+    how much their lengths differ: there `auto` stays open, and the first step of a run measures.
 
     Args:
         cached_tokens: The most tokens that all rollouts of a step may have together, prompts included.
@@ -57,6 +60,8 @@ def choose_engine(asked: str, model: nn.Module, device: torch.device, cached_tok
     else:
         parameters = transformer.num_parameters()
         attention = 4 * cached_tokens * attention_width(transformer.config)
+        if attention < parameters and parameters >= WORTH_MEASURING:
+            return MEASURED
         chosen = "continuous" if attention < parameters else "generate"
         reason = f"on a CPU, {attention / parameters:.2g} times the weights' work to attend to all rollouts at once"
     print(f"rollout_engine: {chosen} (auto: {reason})")

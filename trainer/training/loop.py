@@ -49,7 +49,7 @@ class DistillationTrainer(ShardedTraining, ResumedOrder, StoppableSteps, FiniteL
     `per_device_train_batch_size` rollouts on each device.
 
     Args:
-        run_directory: Where sample rollouts are recorded.
+        run_directory: Where sample rollouts are recorded, and which engine was measured to be the fastest.
         limit: What bounds a micro-batch.
         normalization: `sequence` or `token`, see `trainer.training.microbatches.token_weights`.
         engine: Who samples, see `trainer.training.rollout`.
@@ -71,6 +71,7 @@ class DistillationTrainer(ShardedTraining, ResumedOrder, StoppableSteps, FiniteL
         **kwargs: Any,
     ):
         self.limit = limit
+        self.run_directory = run_directory
         self.replay = replay
         self.normalization = normalization
         self._rollouts: list[Rollout] | None = None

@@ -20,6 +20,7 @@ from ..models.architecture import CacheSize, cache_size, compile_obstacle, equal
 from ..models.hidden_states import transformer_of
 from ..models.packed_attention import pack_attention
 from ..models.sharded import bare_copy, is_sharded, reshard, whole
+from .engine_trial import MEASURED, keep, tokens_per_second, try_each
 from .engines import continuous, generate
 from .microbatches import device_memory
 
@@ -49,7 +50,8 @@ class Sampler:
 
     Args:
         trainer: TRL's SDFT trainer, which has the model, the sampling settings and, where wanted, vLLM.
-        engine: `generate`, `continuous`, `vllm`, or of weights that are spread over processes `sharded`.
+        engine: `generate`, `continuous`, `vllm`, or of weights that are spread over processes `sharded`. With `auto`
+            the first call finds out whether `generate` or `continuous` is faster, and the later ones use that.
         longest: Tokens of the longest prompt that is answered.
         asked: What of each row is answered; its prompt unless told otherwise. Then log-probabilities that a rollout
             was sampled with are not kept: they are from another law on purpose, with nothing to correct for.
@@ -71,7 +73,7 @@ class Sampler:
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
         self.half = bool(cuda and trainer.args.bf16)
         self.copy = self._copy() if engine != "vllm" else None
-        self.unpadded = engine == "generate" and sees_padding(transformer_of(self._student()))
+        self.unpadded = engine in ("generate", MEASURED) and sees_padding(transformer_of(self._student()))
         if cuda and engine == "generate":
             self._compile_decoding()
 
@@ -87,8 +89,10 @@ class Sampler:
         numbers, prompts = [row["row"] for row in rows], [row["prompt"] for row in rows]
         asked = self.asked(rows) if self.asked else prompts
         logps: list[list[float] | None] = [None] * len(rows)
-        if self.engine != "vllm":
-            completions = self._ask_model(asked, numbers, tell)
+        if self.engine == MEASURED:
+            completions = self._ask_each(asked, numbers, tell)
+        elif self.engine != "vllm":
+            completions = self._ask_model(self.engine, asked, numbers, tell)
         else:
             completions, seen = self._ask_vllm(asked)
             if self.asked is None:
@@ -135,13 +139,32 @@ class Sampler:
         )
         return completions, [[token[0] for token in row] for row in logps]
 
-    def _ask_model(
+    def _ask_each(
         self, prompts: list[list[int]], numbers: list[int], tell: Callable[[int, list[int]], object] | None
+    ) -> list[list[int]]:
+        """The answers of the engine that turns out to be the fastest, which is the engine from now on."""
+        trials = try_each(lambda engine: self._ask_model(engine, prompts, numbers, None))
+        rates = tokens_per_second(trials, self.trainer.accelerator)
+        fastest = max(trials, key=lambda trial: rates[trial.engine])
+        keep(self.trainer.run_directory, fastest.engine, rates)
+        self.engine = fastest.engine
+        fastest.after.restore()
+        for number, completion in zip(numbers, fastest.completions, strict=True):
+            if tell is not None:
+                tell(number, completion)
+        return fastest.completions
+
+    def _ask_model(
+        self,
+        engine: str,
+        prompts: list[list[int]],
+        numbers: list[int],
+        tell: Callable[[int, list[int]], object] | None,
     ) -> list[list[int]]:
         trainer, completions = self.trainer, []
         source = self._student() if self.copy is None else self.copy.refreshed(self._student())
-        ask = continuous if self.engine == "continuous" else generate
-        if self.engine == "sharded":
+        ask = continuous if engine == "continuous" else generate
+        if engine == "sharded":
             ask = partial(generate, together=True)
         with (
             unwrap_model_for_generation(
@@ -164,7 +187,8 @@ class Sampler:
         tell: Callable[[int, list[int]], object] | None,
     ) -> list[list[int]]:
         """Completions of prompts that fit the memory: of all at once, or where padding would be seen by length."""
-        groups = equally_long(prompts) if self.unpadded else [[*range(len(prompts))]]
+        by_length = self.unpadded and ask is generate
+        groups = equally_long(prompts) if by_length else [[*range(len(prompts))]]
         found: dict[int, list[int]] = {}
         for group in groups:
             told = partial(_tell_of, tell, group) if tell else None
