@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TIMING = ("second", "memory", "wall")  # in the names of what depends on the machine's mood
+TIMING = ("second", "memory", "model")  # in the names of what depends on the machine's mood, or on the folder
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -32,15 +32,20 @@ def content(file: Path) -> Any:
 
 
 def differences(run: Path, whole: Path) -> Iterator[str]:
-    """What a run that was disturbed has otherwise than one that was left alone, a sentence each."""
+    """What a run that was disturbed has otherwise than one that was left alone, a sentence each.
+
+    A checkpoint more is none: the last save was whole, and the removal of the oldest one not yet.
+    """
     if digests(run) != digests(whole):
         yield "the weights of the newest checkpoint differ."
     for name in ("metrics.jsonl", "samples.jsonl", "scores_before.json", "scores_after.json", "summary.json"):
         if content(run / name) != content(whole / name):
             yield f"{name} differs."
-    names = [{path.name for path in folder.iterdir() if path.name != ".lock"} for folder in (run, whole)]
-    if names[0] != names[1]:
-        yield f"there is {sorted(names[0] - names[1])}, and there is no {sorted(names[1] - names[0])}."
+    names = [{path.name for path in folder.iterdir()} for folder in (run, whole)]
+    more = {name for name in names[0] - names[1] if not name.startswith("checkpoint-")}
+    if more or names[1] - names[0]:
+        yield f"there is {sorted(more)}, and there is no {sorted(names[1] - names[0])}."
+    yield from half_written(run)
 
 
 def half_written(folder: Path) -> Iterator[str]:

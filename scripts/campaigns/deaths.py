@@ -38,7 +38,7 @@ def arm(name: str, nth: int) -> None:
         return
     from trainer.run import checkpoint
 
-    rotate = checkpoint.rotate_checkpoints
+    rotate = checkpoint.rotate
     seen = itertools.count(1)  # over all rotations
 
     def deadly_rotation(*args, **kwargs):
@@ -46,7 +46,7 @@ def arm(name: str, nth: int) -> None:
         rotate(*args, **kwargs)
         restore()
 
-    checkpoint.rotate_checkpoints = deadly_rotation
+    checkpoint.rotate = deadly_rotation
 
 
 def _make_deadly(place: Place, nth: int, seen: Iterator[int] | None = None) -> Callable[[], None]:

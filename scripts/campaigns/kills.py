@@ -58,17 +58,32 @@ class Kind:
     teacher: Callable[[], Served] = lambda: None
 
 
-def of_student() -> FakeTeacher:
-    """A teacher with the student's tokenizer, whose log-probabilities the tokens before alone decide."""
-    from transformers import AutoTokenizer
+def of_model() -> FakeTeacher:
+    """A teacher with the log-probabilities of the tiny world's, which the tokens before alone decide."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return FakeTeacher(tokenizer=AutoTokenizer.from_pretrained(WORLD / "student"))
+    model = AutoModelForCausalLM.from_pretrained(WORLD / "teacher", dtype=torch.float32).eval()
+    torch.set_num_threads(1)
+
+    def score(ids: list[int], top_k: int) -> list[dict[int, float]]:
+        with torch.inference_mode():
+            logps_TV = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        rows: list[dict[int, float]] = [{}]
+        for logps_V, own in zip(logps_TV[:-1], ids[1:], strict=True):
+            found = logps_V.topk(top_k)
+            rows.append(
+                dict(zip(found.indices.tolist(), found.values.tolist(), strict=True)) | {own: float(logps_V[own])}
+            )
+        return rows
+
+    return FakeTeacher(tokenizer=AutoTokenizer.from_pretrained(WORLD / "teacher"), score=score)
 
 
 KINDS = {
     "sdft, all weights": Kind((4, 1)),
     "sdft, LoRA": Kind((4, 1), ("--use_peft", "--lora_r", "4")),
-    "served": Kind((4, 1), ("--objective", "served", *EXACT), teacher=of_student),
+    "served": Kind((4, 1), ("--objective", "served", *EXACT), teacher=of_model),
     "seqkd": Kind((2, 0), ("--objective", "seqkd"), teacher=CountingTeacher),
     "sft": Kind((2, 0), ("--objective", "sft")),
     "two processes": Kind((2, 0), ("--use_cpu", "true"), 2),

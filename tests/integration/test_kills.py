@@ -4,7 +4,6 @@ Each run is a fork of one server process that has imported everything, so that a
 """
 
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
@@ -15,11 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from campaigns.deaths import PLACES, arm
 
 WORLD = Path(__file__).resolve().parents[2] / "data" / "tiny_world"
 STEPS = 24
@@ -32,26 +31,7 @@ SMALL = [
 VARIANTS = pytest.mark.parametrize("more", [[], ["--use_peft", "--lora_r", "4"]], ids=["full", "lora"])
 
 
-@dataclass(frozen=True)
-class Place:
-    """A call that saving makes, and when to die: `before` it, `after` it, or `within`, with half a file written."""
-
-    module: str
-    function: str
-    moment: str
-    calls: int  # of these at most are let pass: enough for the second save after a start
-    file: str = ""
-
-
 # The sum of the steps that a run gets ahead before these kills and the five at random moments is below STEPS.
-PLACES = {
-    "half of the weights": Place("safetensors.torch", "serialize_file", "within", 4),
-    "between two files": Place("torch", "save", "before", 8),
-    "the manifest": Place("os", "replace", "before", 2, "manifest.json"),
-    "before the rename": Place("os", "rename", "before", 2, "checkpoint-"),
-    "after the rename": Place("os", "rename", "after", 2, "checkpoint-"),
-    "rotation": Place("os", "unlink", "before", 12),
-}
 RANDOM_MOMENTS = 5
 SAVES_AT_MOST = 2  # before a kill at a random moment, however fast the machine is
 
@@ -95,45 +75,6 @@ def train(arguments: list[str], log: Path, deadly: tuple[str, int] | None, begun
     if deadly:
         arm(*deadly)
     sys.exit(main(["train", *arguments]))
-
-
-def arm(name: str, nth: int) -> None:
-    """Let this process die at the `nth` call of a place in saving."""
-    place = PLACES[name]
-    if name != "rotation":
-        make_deadly(place, nth)
-        return
-    from trainer.run import checkpoint
-
-    rotate = checkpoint.rotate_checkpoints
-    seen = itertools.count(1)  # over all rotations
-
-    def deadly_rotation(*args, **kwargs):
-        restore = make_deadly(place, nth, seen)
-        rotate(*args, **kwargs)
-        restore()
-
-    checkpoint.rotate_checkpoints = deadly_rotation
-
-
-def make_deadly(place: Place, nth: int, seen: Iterator[int] | None = None) -> Callable[[], None]:
-    """Replace a place's function by one that dies at its `nth` call; returns what takes it back."""
-    module = sys.modules[place.module]
-    original = getattr(module, place.function)
-    seen = seen or itertools.count(1)
-
-    def deadly(*args, **kwargs):
-        counts = not place.file or Path(str(args[1])).name.startswith(place.file)
-        if not (counts and next(seen) == nth):
-            return original(*args, **kwargs)
-        if place.moment != "before":
-            original(*args, **kwargs)
-        if place.moment == "within":
-            os.truncate(args[1], os.path.getsize(args[1]) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(module, place.function, deadly)
-    return lambda: setattr(module, place.function, original)
 
 
 def start(server, arguments, log: Path, *, deadly: tuple[str, int] | None = None, after: float | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.rows.row import Row
 from ..errors import UsageError
-from ..run.atomic import replacing, try_to_write, write_json, write_text
+from ..run.atomic import remove_leftovers, replacing, try_to_write, write_json, write_text
 from ..settings.options import Generate
 from .card import card, report
 from .factory import Factory
@@ -56,6 +56,7 @@ def write_files(folder: Path, factory: Factory) -> None:
         UsageError: the disk is full, or the folder not writable any more.
     """
     try:
+        remove_leftovers(folder)
         write_text(folder / REJECTED, _lines(_rejected(factory)))
         write_json(folder / REPORT, report(factory))
         if factory.kept:

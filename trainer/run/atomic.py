@@ -68,6 +68,18 @@ def new_folder(target: Path, *, keep: bool = True) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill left of files and folders that `replacing` and `new_folder` had begun in `folder`.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Replace the content of `path`; see `replacing`."""
     # A lone surrogate, which UTF-8 lacks, becomes `\udXXX`: inside a JSON string that is its escape.

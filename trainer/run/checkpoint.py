@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel, Trainer
-from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 
 from ..errors import TrainerError
 from .atomic import sync, write_json
 
-STAGING = ".staging"
+STAGING, REMOVED = ".staging.tmp", ".removed.tmp"  # left by a kill, they go as all files of such names do
 MANIFEST = "manifest.json"
 HASHING_THREADS = 8  # hashlib lets other threads run; more than this waits for the disk
 
@@ -140,6 +140,22 @@ def publish(staged: Path, target: Path) -> None:
     sync(target.parent)
 
 
+def rotate(run_directory: Path, keep: int | None, protected: Path | None) -> None:
+    """Remove the oldest checkpoints until `keep` are left; the newest and the protected one stay in any case.
+
+    Each loses its name first, so that a kill leaves none under it that is half there.
+    """
+    found = [Path(path) for path in sort_checkpoints(str(run_directory))]
+    kept = {found[-1], protected} if found else set()
+    old = [path for path in found if path not in kept]
+    removed = run_directory / REMOVED
+    for path in old[: max(0, len(found) - keep)] if keep else []:
+        shutil.rmtree(removed, ignore_errors=True)
+        os.rename(path, removed)
+        sync(run_directory)  # or a power cut could keep the name and lose files
+        shutil.rmtree(removed, ignore_errors=True)
+
+
 class WholeCheckpoints(Trainer):
     """A `Trainer` whose checkpoints are whole; put it before a TRL trainer in the list of bases.
 
@@ -189,11 +205,7 @@ class WholeCheckpoints(Trainer):
             self._remove_staging()
             self._staging = None
         if self.is_world_process_zero():
-            rotate_checkpoints(
-                output_dir=str(run_directory),
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=str(self.protected) if self.protected else None,
-            )
+            rotate(run_directory, self.args.save_total_limit, self.protected)
         self.accelerator.wait_for_everyone()
 
     def _save_more(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ from ..errors import TrainerError, UsageError
 from ..settings.resolve import Resolved
 from ..settings.server_url import is_secret_name
 from ..settings.yaml_files import NotYaml, read_yaml_file
-from .atomic import flush, try_to_write, write_json, write_text
+from .atomic import flush, remove_leftovers, try_to_write, write_json, write_text
 from .journal import open_locked
 from .processes import is_main_process
 from .records import read_json, read_lines
@@ -46,6 +46,8 @@ class RunDirectory:
         run = cls(Path(path))
         run.require_writable()
         run._hold()
+        if is_main_process() and not run.is_finished():
+            remove_leftovers(run.path)
         content = configuration(resolved)
         fields = dataclasses.fields(resolved.settings)
         free = {f.name for f in fields if not f.metadata["decides"]} | HOW_MANY

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.run.atomic import write_json
+from trainer.run.atomic import remove_leftovers, write_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters()),
@@ -36,3 +36,12 @@ def test_a_written_file_has_the_permissions_that_any_new_file_has(tmp_path: Path
     (tmp_path / "plain").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("value.json", "plain")]
     assert modes[0] == modes[1]
+
+
+def test_what_a_kill_left_half_made_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".summary.json.x1.tmp").write_text("{")
+    (tmp_path / ".staging.tmp" / "checkpoint-1").mkdir(parents=True)
+    for name in ("summary.json", ".lock", "notes.tmp"):
+        (tmp_path / name).write_text("{}")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes.tmp", "summary.json"]
