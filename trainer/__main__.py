@@ -9,7 +9,7 @@ import sys
 from . import COMMAND, __version__, prepare
 from .errors import TrainerError, UsageError, abridged, of_file
 from .run.processes import is_main_process, require_numbers
-from .run.streams import in_utf8, make_lasting
+from .run.streams import in_utf8, make_lasting, printable
 from .settings.options import SUBCOMMANDS
 
 USAGE = f"""\
@@ -27,6 +27,13 @@ usage: {COMMAND} SUBCOMMAND [flags]
 
 # Of files that could not be used: what the machine lacks, and not what the user typed.
 MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def shown(message: str) -> str:
+    """A message as a terminal may have it: no secrets, nothing that steers the terminal, no endless values."""
+    from .settings.server_url import without_secrets
+
+    return abridged(printable(without_secrets(message)))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +56,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     from .settings.resolve import resolve
-    from .settings.server_url import without_secrets
 
     prepare()
     if subcommand != "train" and not is_main_process():
@@ -62,12 +68,12 @@ def main(argv: list[str] | None = None) -> int:
         resolved = resolve(subcommand, rest, os.environ)
         return importlib.import_module(f".commands.{subcommand}", __package__).run(resolved)
     except TrainerError as error:
-        print(f"error: {abridged(without_secrets(str(error)))}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {abridged(without_secrets(of_file(error)))}", file=sys.stderr)
+        print(f"error: {shown(of_file(error))}", file=sys.stderr)
         return TrainerError.exit_code if error.errno in MACHINES else UsageError.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -218,7 +218,7 @@ def at_random(seed: int, number: int, folder: Path) -> Outcome:
 
 def with_a_lie(name: str, lie: Lie, later: bool, seed: int, folder: Path) -> Outcome:
     """The first of two replicas lies, so that it is asked first."""
-    begins = random.Random(f"{seed}/{name}").randint(BEFORE + 2, BEFORE + STEPS * PROMPTS - 2) if later else 1
+    begins = random.Random(f"{seed}/{name}").randint(BEFORE + 2, STEPS * PROMPTS // 2) if later else 1
     with ExitStack() as stack:
         liar, honest = (stack.enter_context(FaultyProxy(model_url("teacher"))) for _ in range(2))
         lies = Lying(liar, lie, model_url("student") if name == "another model" else None, begins)

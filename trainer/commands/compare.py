@@ -19,6 +19,7 @@ from ..evaluation.scorer import Scorer, load_scorer
 from ..evaluation.scores import Answer
 from ..evaluation.served import served_answers
 from ..run.records import read_yaml
+from ..run.streams import printable
 from ..settings.options import Compare, Eval
 from ..settings.resolve import COMMAND_LINE, PROGRAM, Resolved, made_by_program
 from ..settings.server_url import ServerUrl, read_urls, without_secrets
@@ -26,7 +27,6 @@ from ..teachers.served.batch import run_until_stopped
 from ..teachers.served.client import TeacherClient
 
 ADDRESS = re.compile(r"\S+://\S+|[\w.-]+:\d+(/\S*)?")  # of a server; a folder of that name goes before
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # would steer the terminal
 STOPPED = "stopped before the server was asked; nothing was compared."
 
 
@@ -218,8 +218,8 @@ def _show(rows: Sequence[Row], answers: Sequence[Sequence[Answer]], at_most: int
     triples = [*zip(rows, *answers, strict=True)]
     chosen = [triple for triple in triples if triple[1].text != triple[2].text or len(rows) == 1]
     for row, one, other in chosen[:at_most]:
-        console.print(Text(f"── {row.id}", style="bold"))
-        console.print(Text(_printable("\n\n".join(str(m.get("content") or "") for m in row.prompt)), style="dim"))
+        console.print(Text(printable(f"── {row.id}"), style="bold"))
+        console.print(Text(printable("\n\n".join(str(m.get("content") or "") for m in row.prompt)), style="dim"))
         for letter, answer, parts in zip("AB", (one, other), marked(one.text, other.text), strict=True):
             console.print(Text(f"{letter}{_verdict(answer)}:", style="bold"))
             console.print(_as_text(parts, letter, coloured=console.is_terminal))
@@ -239,10 +239,6 @@ def _as_text(parts: Parts, letter: str, *, coloured: bool) -> Text:
     opening, closing, style = ("[-", "-]", "bold red") if letter == "A" else ("{+", "+}", "bold green")
     text = Text()
     for part, differs in parts:
-        shown = _printable(part)
+        shown = printable(part)
         text.append(f"{opening}{shown}{closing}" if differs and not coloured else shown, style if differs else "")
     return text
-
-
-def _printable(text: str) -> str:
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)

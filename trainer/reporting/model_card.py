@@ -337,5 +337,5 @@ def _public(path: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays within a cell of a table."""
-    return " ".join(text.replace("|", "\\|").split())
+    """Text that stays within a cell of a table, and text: a server's words on itself stand there, too."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,9 +1,33 @@
-"""Words in and out: names of files in any locale, and output that no closed pipe, full disk or lost terminal ends."""
+"""Words in and out: names of files in any locale, and output that no closed pipe, full disk or lost terminal ends.
+
+What a model, a server or a file says is shown and steers no terminal: stdout lets through only colours, and whatever
+goes to stderr beside the displays there passes `printable`.
+"""
 
 import io
 import os
+import re
 import sys
 from typing import Any
+
+# C0 without tab and line end, C1, and what turns the direction of text around.
+STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+COLOUR = r"\x1b\[(?:[012]?|(?:[12];)?3[0-7])m"
+UNPRINTABLE = re.compile(STEERING)
+UNPRINTABLE_BESIDE_COLOURS = re.compile(rf"(?!{COLOUR}){STEERING}")
+
+
+def printable(text: str) -> str:
+    """A text with a replacement character for each one that would steer a terminal."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class Printable(io.TextIOWrapper):
+    """Text for people: nothing in it steers their terminal but colours."""
+
+    def write(self, text: str, /) -> int:
+        super().write(UNPRINTABLE_BESIDE_COLOURS.sub("\N{REPLACEMENT CHARACTER}", text))
+        return len(text)
 
 
 class Lasting(io.FileIO):
@@ -65,4 +89,5 @@ def _lasting(stream: io.TextIOWrapper, name: str) -> io.TextIOWrapper:
     raw = Lasting(stream.fileno(), name)
     buffer: Any = raw if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(raw)  # a raw one with `-u`
     lines, through = stream.line_buffering, stream.write_through
-    return io.TextIOWrapper(buffer, stream.encoding, "replace", line_buffering=lines, write_through=through)
+    kind = Printable if name == "stdout" else io.TextIOWrapper  # displays are drawn on stderr
+    return kind(buffer, stream.encoding, "replace", line_buffering=lines, write_through=through)

@@ -6,15 +6,12 @@
 import asyncio
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from .. import COMMAND
 from ..data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
@@ -29,6 +26,7 @@ from .preflight import client_for
 from .served.batch import row_seed, run_bounded, run_until_stopped
 from .served.client import ChatAnswer, TeacherClient
 from .served.failures import RequestRefused
+from .served.notices import say
 
 REFUSED, TRUNCATED, EMPTY = "refused", "truncated", "empty"
 CONTRADICTING = "contradicting golden_answer"
@@ -165,7 +163,7 @@ class Demonstrator:
             )
         except RequestRefused as refusal:
             self.refusal = self.refusal or str(refusal)
-            tqdm.write(f"row {row.id}: {refusal}", file=sys.stderr)
+            say(f"row {row.id}: {refusal}")
             return None
 
 

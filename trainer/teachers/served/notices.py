@@ -5,10 +5,12 @@ from functools import cache
 
 from tqdm import tqdm
 
+from ...run.streams import printable
+
 
 def say(line: str) -> None:
     """Write a line above progress bars, which print would tear."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 @cache
