@@ -111,7 +111,7 @@ def fault_of(attempt: Attempt, place: Path) -> tuple[str | None, str]:
     from trainer.__main__ import main
 
     out, err = io.StringIO(), io.StringIO()
-    began, busy = time.monotonic(), time.process_time()
+    began, busy, kept = time.monotonic(), time.process_time(), kept_waiting()
     with as_it_was(place, attempt.environ), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main(attempt.words)
@@ -120,7 +120,7 @@ def fault_of(attempt: Attempt, place: Path) -> tuple[str | None, str]:
         except BaseException as error:
             return raised(error, attempt), out.getvalue() + err.getvalue() + traceback.format_exc()
     worked = time.process_time() - busy
-    waited = time.monotonic() - began - 2 * worked
+    waited = time.monotonic() - began - 2 * worked - (kept_waiting() - kept)
     said = out.getvalue() + err.getvalue()
     messages = [line for line in said.splitlines() if line.startswith(("error: ", "FAIL"))]
     command = " ".join(attempt.words)[:200]
@@ -135,6 +135,11 @@ def fault_of(attempt: Attempt, place: Path) -> tuple[str | None, str]:
     if max(worked, waited) > SECONDS:
         return f"took {worked:.0f} s of work and {waited:.0f} s of waiting: {command}", said
     return None, said
+
+
+def kept_waiting() -> float:
+    """Seconds for which this thread was ready to work and the machine busy with others."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
 def raised(error: BaseException, attempt: Attempt) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from .atomic import sync, write_json
 
 STAGING, REMOVED = ".staging.tmp", ".removed.tmp"  # left by a kill, they go as all files of such names do
 MANIFEST = "manifest.json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HASHING_THREADS = 8  # hashlib lets other threads run; more than this waits for the disk
 
 
@@ -224,8 +226,9 @@ class WholeCheckpoints(Trainer):
         self._remove_staging()
         onward = f"goes on from {last.name}" if last else "starts over: no checkpoint was saved yet"
         return TrainerError(
-            f"no space left for {target.name} in {target.parent}: {free} free, {needed} needed. Free space there, or "
-            f"copy the folder to a larger disk and pass --output_dir COPY; then the same command {onward}."
+            f"no space left for {target.name} in {target.parent}: {free} free, {needed} needed{largest_file()}. Free "
+            "space there, or copy the folder to a larger disk and pass --output_dir COPY; then the same command "
+            f"{onward}."
         )
 
 
@@ -254,15 +257,20 @@ def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
     safetensors tells the number of the system's error in its message. torch has a RuntimeError that tells no
     reason: a disk that it filled takes no further bytes, so that is tried.
     """
-    full = (errno.ENOSPC, errno.EDQUOT)
     while error is not None:
-        told = isinstance(error, OSError) and error.errno in full
-        if told or any(f"(os error {number})" in str(error) for number in full):
+        told = isinstance(error, OSError) and error.errno in NO_ROOM
+        if told or any(f"(os error {number})" in str(error) for number in NO_ROOM):
             return True
         if isinstance(error, RuntimeError) and not takes_bytes(folder):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def largest_file() -> str:
+    """What to say of a limit on the size of files, where this process has one."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if limit == resource.RLIM_INFINITY else f", and files of at most {in_words(limit)} allowed (`ulimit -f`)"
 
 
 def takes_bytes(folder: Path) -> bool:
@@ -272,7 +280,7 @@ def takes_bytes(folder: Path) -> bool:
         probe.write_bytes(bytes(1 << 20))
         sync(probe)
     except OSError as error:
-        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+        return error.errno not in NO_ROOM
     finally:
         probe.unlink(missing_ok=True)
     return True

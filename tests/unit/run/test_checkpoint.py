@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, a damaged one is noticed, and nobody else works in the run directory."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -291,3 +292,13 @@ def test_a_manifest_with_values_of_another_kind_is_a_fault_of_its_checkpoint(tmp
     (tmp_path / "a").write_text("12345")
     (tmp_path / "manifest.json").write_text('{"files": {"a": ' + entry + "}}")
     assert fault_in(tmp_path) == "manifest.json is not the list of files that was written"
+
+
+def test_a_file_that_is_larger_than_this_process_may_write_is_told_as_want_of_room(tmp_path, monkeypatch):
+    assert checkpoint.is_of_full_disk(OSError(errno.EFBIG, "File too large"), tmp_path)
+    assert checkpoint.is_of_full_disk(
+        Exception("Error while serializing: I/O error: File too large (os error 27)"), tmp_path
+    )
+    assert checkpoint.largest_file() == ""
+    monkeypatch.setattr(checkpoint.resource, "getrlimit", lambda kind: (2_500_000, 2_500_000))
+    assert checkpoint.largest_file() == ", and files of at most 2.5 MB allowed (`ulimit -f`)"
