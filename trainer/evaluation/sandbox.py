@@ -11,6 +11,9 @@ gives up, each for good:
   io_uring;
 - what Python itself announces before it does it: an audit hook, for clear words, and where the kernel has none of this.
 
+Kept sandboxes don't fit: bubblewrap and nsjail need namespaces, which a container without capabilities does not get
+(tried: "No permissions to create new namespace"); sandlock 0.9 wants Linux 6.12 for all it does, and a supervisor.
+
 `missing` says what a machine can't do. Where something fails that the machine can do, no code is run and the reason is
 sent instead.
 """
