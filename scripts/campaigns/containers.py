@@ -36,7 +36,7 @@ COMMANDS: dict[str, list[list[Any]]] = {
         ["generate", "--base_url", "URL", "--prompts", "PROMPTS", "--train_samples", "6", "--eval_samples", "2"]
     ],
     "eval": [["eval", "--served", "URL", "--output_file", "scores.json", "--eval_data_path", "ROWS"]],
-    "compare": [["compare", "URL", "URL", "--eval_data_path", "ROWS", "--served_model", "glm-4.7"]],
+    "compare": [["compare", "URL", "URL", "--prompt", "Say it.", "--served_model", "glm-4.7"]],
     "seqkd": [[*TRAIN, "--objective", "seqkd", "--output_dir", "run"], ["report", "run"]],
     "sdft": [
         [*TRAIN, "--demonstrations", "teacher", "--output_dir", "run"],
