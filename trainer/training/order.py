@@ -97,8 +97,8 @@ def let_epochs_through(loader: DataLoader) -> None:
     which tells nobody (1.15): a run that went on within its second epoch learnt in the order of the first.
     """
     share: Any = loader.batch_sampler
-    sampler = getattr(getattr(share, "batch_sampler", None), "sampler", None)
-    if sampler is not None and hasattr(sampler, "set_epoch"):
+    sampler: Any = getattr(getattr(share, "batch_sampler", None), "sampler", None)
+    if hasattr(sampler, "set_epoch"):
         share.set_epoch = sampler.set_epoch
 
 
