@@ -32,7 +32,7 @@ MOST_GROWTH = 0.01  # of the memory
 LONGEST = 24 * 3600  # seconds
 TRAIN = {
     "model_name_or_path": WORLD / "student", "max_prompt_length": 128, "max_completion_length": 4,
-    "num_prompts_per_batch": 1, "per_device_train_batch_size": 1, "learning_rate": 1e-5, "save_steps": 500,
+    "num_prompts_per_batch": 1, "per_device_train_batch_size": 1, "learning_rate": 1e-5, "save_steps": 500, "rollout_engine": "generate",
     "train_data_path": WORLD / "train_data.json",
 }  # fmt: skip
 
