@@ -9,6 +9,7 @@ leaves a line of metrics.
 """
 
 import json
+import logging
 import math
 import os
 import random
@@ -32,7 +33,8 @@ MOST_GROWTH = 0.01  # of the memory
 LONGEST = 24 * 3600  # seconds
 TRAIN = {
     "model_name_or_path": WORLD / "student", "max_prompt_length": 128, "max_completion_length": 4,
-    "num_prompts_per_batch": 1, "per_device_train_batch_size": 1, "learning_rate": 1e-5, "save_steps": 500, "rollout_engine": "generate",
+    "num_prompts_per_batch": 1, "per_device_train_batch_size": 1, "learning_rate": 1e-5, "save_steps": 500,
+    "rollout_engine": "generate",
     "train_data_path": WORLD / "train_data.json",
 }  # fmt: skip
 
@@ -93,6 +95,7 @@ def of_rows(rows: int, seed: int, folder: Path, *, away: float | None) -> Outcom
 @contextmanager
 def restarting(teacher: CountingTeacher, away: float | None, seed: int) -> Iterator[list[float]]:
     """Let a teacher be gone now and then; the moments at which it went."""
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it tells of each connection that is reset
     draw, over, moments = random.Random(seed), Event(), []
 
     def work() -> None:
@@ -120,10 +123,10 @@ def lines_of(file: Path) -> int:
 
 def watched(process: ForkServerProcess, folder: Path, done: Callable[[], int]) -> list[Sample]:
     """Samples until the process ends, at growing intervals, some hundred in a day."""
-    began, samples, pause = time.monotonic(), [], 0.2
+    began, samples, pause = time.monotonic(), [], 0.05
     while process.exitcode is None and time.monotonic() - began < LONGEST:
         process.join(pause)
-        pause = min(pause * 1.05, 60)
+        pause = min(pause * 1.02, 60)
         try:
             samples.append(sample(process.pid or 0, time.monotonic() - began, done(), folder))
         except (FileNotFoundError, ProcessLookupError):  # it ended in the meantime, or a file was renamed
