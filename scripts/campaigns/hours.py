@@ -52,7 +52,7 @@ class Sample:
 
 
 def cases(seed: int, quick: bool) -> Iterator[Case]:
-    steps, rows = (60, 1_500) if quick else (10_000, 200_000)
+    steps, rows = (90, 1_500) if quick else (10_000, 200_000)
     yield Case("steps", steps, lambda folder: of_steps(steps, seed, folder))
     yield Case("rows", rows, lambda folder: of_rows(rows, seed, folder, away=None))
     few = rows // 10
@@ -126,7 +126,7 @@ def watched(process: ForkServerProcess, folder: Path, done: Callable[[], int]) -
     began, samples, pause = time.monotonic(), [], 0.05
     while process.exitcode is None and time.monotonic() - began < LONGEST:
         process.join(pause)
-        pause = min(pause * 1.02, 60)
+        pause = min(pause * 1.01, 60)
         try:
             samples.append(sample(process.pid or 0, time.monotonic() - began, done(), folder))
         except (FileNotFoundError, ProcessLookupError):  # it ended in the meantime, or a file was renamed
