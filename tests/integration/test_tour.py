@@ -14,7 +14,7 @@ TOUR = ROOT / "docs" / "tour.ipynb"
 def printed():
     """What each cell of code printed, by a word that only that cell has."""
     notebook = nbformat.read(TOUR, 4)
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(TOUR.parent)}}).execute()
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(TOUR.parent)}}).execute()
     return {
         cell.source: "".join(output.get("text", "") for output in cell.outputs)
         for cell in notebook.cells

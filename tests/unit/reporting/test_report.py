@@ -6,7 +6,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from trainer.reporting.headline import change, measures
 from trainer.reporting.page import Limits, page
 from trainer.reporting.plots import figures, save, save_plots
 from trainer.reporting.runs import read_runs
+from trainer.settings.options import Report
 from trainer.settings.resolve import Resolved
 
 LIMITS = Limits(samples=4, changes=3)
@@ -61,7 +61,7 @@ def only(folder: Path):
 
 def resolved(runs: list[Path], **changes) -> Resolved:
     settings = {"runs": tuple(map(str, runs)), "output_file": None, "plots": None, "max_samples": 4, "max_changes": 3}
-    return Resolved(SimpleNamespace(**settings | changes), {}, {})
+    return Resolved(Report(**settings | changes), {}, {})
 
 
 # ---- intervals
@@ -480,7 +480,5 @@ def test_a_file_that_was_edited_to_another_kind_of_value_is_told_in_one_message(
     (run / name).write_text(json.dumps(content))
     with pytest.raises(UsageError, match="holds another kind of value than `train` writes"):
         run_report(
-            Resolved(
-                SimpleNamespace(runs=(str(run),), output_file=None, plots=None, max_samples=2, max_changes=2), {}, {}
-            )
+            Resolved(Report(runs=(str(run),), output_file=None, plots=None, max_samples=2, max_changes=2), {}, {})
         )
