@@ -1,11 +1,13 @@
 """The notebook in docs/ runs from top to bottom, and the student learns in it."""
 
+import os
 import re
 
 import nbformat
 import pytest
 from documentation import ROOT
 from nbclient import NotebookClient
+from running import ENVIRONMENT
 
 TOUR = ROOT / "docs" / "tour.ipynb"
 
@@ -14,7 +16,8 @@ TOUR = ROOT / "docs" / "tour.ipynb"
 def printed():
     """What each cell of code printed, by a word that only that cell has."""
     notebook = nbformat.read(TOUR, 4)
-    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(TOUR.parent)}}).execute()
+    client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(TOUR.parent)}})
+    client.execute(env=os.environ | ENVIRONMENT)
     return {
         cell.source: "".join(output.get("text", "") for output in cell.outputs)
         for cell in notebook.cells
