@@ -46,7 +46,7 @@ class TrainResult:
         directory: The run directory.
         model: The last checkpoint, which plain transformers loads; None of a dry run.
         before, after: Accuracy as a fraction of 1, of `new_skill` and `prior_skills`; None where not measured.
-        changes: Of each, what became of the same rows, with its 95 % interval.
+        changes: Of each, what became of the same rows, with its 95 % interval where rows changed differently.
         summary: All of `summary.json`; empty of a dry run.
     """
 
