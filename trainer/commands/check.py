@@ -57,7 +57,7 @@ def headroom(settings: Check) -> "HeadroomResult":
     """
     from ..evaluation.headroom import measured  # with torch, which the other checks do without
 
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Check, settings).settings
     if settings.headroom is None:
         raise UsageError("on how many rows is not said. Pass CheckSettings(headroom=24, …).")
     return measured(settings)
@@ -71,7 +71,7 @@ def check(settings: Check) -> list[Finding]:
         TeacherError: the teacher is gone in the middle of it.
         Stopped: SIGINT or SIGTERM.
     """
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Check, settings).settings
     client = client_for(settings) if settings.vllm_server_base_url or settings.headroom is None else None
     thinking = [Finding(NOTE, "thinking", THINKING)] if settings.enable_thinking else []
     findings = [_environment(), *_machine(), *thinking]

@@ -77,7 +77,7 @@ def compare(settings: Compare) -> CompareResult:
         TeacherError: a server that can't be reached, or serves no such model.
         Stopped: SIGINT or SIGTERM at a server.
     """
-    return _compare(made_by_program(settings))
+    return _compare(made_by_program(Compare, settings))
 
 
 def _compare(resolved: Resolved) -> CompareResult:

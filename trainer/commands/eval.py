@@ -46,7 +46,7 @@ def evaluate(settings: Eval) -> EvalResult:
         UsageError, TeacherError: see `trainer.errors`.
         Stopped: SIGINT or SIGTERM at a served model.
     """
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Eval, settings).settings
     if settings.output_file is not None:
         require_output_file(settings.output_file)
     scorer = load_scorer(settings.scorer)

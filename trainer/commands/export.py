@@ -77,7 +77,7 @@ def export(settings: Export) -> ExportResult:
         UsageError: no such run, checkpoint or base model; a folder that isn't empty or can't be written; no upload.
         TrainerError: the written model answers otherwise than the checkpoint; nothing is kept of it.
     """
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Export, settings).settings
     found, target = _run_of(settings), _target_of(settings)
     chosen = choose(found.path, settings.checkpoint, scores_midway=bool(found.config.get("eval_steps")))
     if settings.adapter and not is_adapter(str(chosen.path)):

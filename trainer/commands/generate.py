@@ -55,7 +55,7 @@ def generate(settings: Generate) -> GenerateResult:
         TeacherError: the teacher is gone or unfit, or too few candidates were good (the good ones are written).
         Stopped: SIGINT or SIGTERM; finished rows are in the journal.
     """
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Generate, settings).settings
     recipe = load_recipe(settings.recipe or ("qa" if settings.prompts is None else "from_prompts"))
     tools = tools_of(settings, recipe)
     prompts = prompts_of(settings, recipe, tools)

@@ -22,7 +22,7 @@ def report(settings: Report) -> Path:
     Raises:
         UsageError: a folder is no run directory, a file of a run is damaged, or the report can't be written.
     """
-    settings = made_by_program(settings).settings
+    settings = made_by_program(Report, settings).settings
     runs = read_runs(list(settings.runs))
     target = Path(settings.output_file) if settings.output_file else runs[0].path / "report.html"
     with as_written([run.path for run in runs]):

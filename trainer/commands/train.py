@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def train(settings: Train, **training_arguments: Any) -> TrainResult:
         UsageError, TeacherError: see `trainer.errors`; raised before anything expensive.
         Stopped: a signal asked to stop (Ctrl-C, a notebook's stop button); the same call goes on.
     """
-    return complete(made_by_program(settings, training_arguments))
+    return complete(made_by_program(Train, settings, training_arguments))
 
 
 def complete(resolved: Resolved) -> TrainResult:
@@ -84,17 +84,19 @@ def complete(resolved: Resolved) -> TrainResult:
         load_student(settings, inputs.arguments.device)
         print(f"would train on {len(inputs.train_rows)} rows with these settings:\n{show(resolved)}")
         return result_of(Path(settings.output_dir), {})
-    directory = RunDirectory.open(settings.output_dir, resolved)
-    directory.require_same_files(inputs.files, accepted=settings.accept_changed_data)
-    if directory.is_finished():
-        print(f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again.")
+    with closing(RunDirectory.open(settings.output_dir, resolved)) as directory:
+        directory.require_same_files(inputs.files, accepted=settings.accept_changed_data)
+        if directory.is_finished():
+            print(
+                f"{directory.path} holds the finished run of these settings. Pass another --output_dir to train again."
+            )
+        else:
+            record_choice(directory, measured)
+            needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
+            teacher = require_teacher(settings) if needs_teacher else None
+            with StopOnSignal() as stop, told_of_lost_process():
+                Run(settings, inputs, teacher, directory, stop, scorer).complete()
         return result_of(directory.path, directory.read_json("summary.json") or {})
-    record_choice(directory, measured)
-    needs_teacher = settings.demonstrations == "teacher" or settings.objective == "served"
-    teacher = require_teacher(settings) if needs_teacher else None
-    with StopOnSignal() as stop, told_of_lost_process():
-        Run(settings, inputs, teacher, directory, stop, scorer).complete()
-    return result_of(directory.path, directory.read_json("summary.json") or {})
 
 
 def result_of(directory: Path, summary: dict[str, Any]) -> TrainResult:

@@ -29,7 +29,7 @@ HOW_MANY = {"fsdp", "fsdp_config"}  # a run goes on with another number of proce
 class RunDirectory:
     """One run's folder. `open` it before anything expensive. Of several processes the main one writes to it.
 
-    Whoever opens an unfinished run holds it alone until the object or the process ends.
+    Whoever opens an unfinished run holds it alone until it is closed, or the process ends.
     """
 
     def __init__(self, path: Path):
@@ -46,15 +46,27 @@ class RunDirectory:
         run = cls(Path(path))
         run.require_writable()
         run._hold()
-        if is_main_process() and not run.is_finished():
-            remove_leftovers(run.path)
+        try:
+            run._prepare(resolved)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def close(self) -> None:
+        """Let others at the run."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def _prepare(self, resolved: Resolved) -> None:
+        if is_main_process() and not self.is_finished():
+            remove_leftovers(self.path)
         content = configuration(resolved)
         fields = dataclasses.fields(resolved.settings)
         free = {f.name for f in fields if not f.metadata["decides"]} | HOW_MANY
-        run._require_same_configuration(content, {f.name: f.default for f in fields}, may_differ=free)
-        if not run.is_finished() and is_main_process():
-            write_text(run.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        return run
+        self._require_same_configuration(content, {f.name: f.default for f in fields}, may_differ=free)
+        if not self.is_finished() and is_main_process():
+            write_text(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def require_writable(self) -> None:
         """Make the folder and try to write there."""

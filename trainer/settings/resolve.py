@@ -91,19 +91,24 @@ def resolve(subcommand: str, argv: list[str], environ: Mapping[str, str]) -> Res
     return Resolved(kind(**converted), {**dict.fromkeys(options, DEFAULT), **origins}, extra)
 
 
-def made_by_program(settings: Any, extra: Mapping[str, Any] | None = None) -> Resolved:
+def made_by_program(kind: type, settings: Any, extra: Mapping[str, Any] | None = None) -> Resolved:
     """Settings that a Python program made, checked as those of a command are; nothing else gives them values.
 
     Args:
+        kind: What the settings have to be.
         extra: Arguments of TRL's, for `train`.
 
     Raises:
-        UsageError: a value of a wrong type or outside its choices; a setting among TRL's arguments.
+        UsageError: settings of another kind; a value of a wrong type or outside its choices; a setting among TRL's
+            arguments.
     """
-    options = {f.name: f for f in dataclasses.fields(settings)}
+    expected = f"{kind.__name__}Settings(…)"
+    if not isinstance(settings, kind):
+        raise UsageError(f"found {type(settings).__name__}, expected {expected}.")
+    options = {f.name: f for f in dataclasses.fields(kind)}
     misplaced = next((name for name in extra or {} if name in options), None)
     if misplaced is not None:
-        raise UsageError(f"found {misplaced} beside the settings, expected it in {type(settings).__name__}(…).")
+        raise UsageError(f"found {misplaced} beside the settings, expected it in {expected}.")
     given = {name: value for name, f in options.items() if (value := getattr(settings, name)) != f.default}
     checked = {
         name: value if isinstance(value, ServerUrl) else convert(options[name], value, PROGRAM)
