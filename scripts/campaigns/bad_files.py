@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from campaigns.mutations import damaged, json_text, mutated
 
 ODD_YAML = (  # the one of many names grows eightfold with each
@@ -124,14 +125,17 @@ def alter(run: Path, draw: random.Random) -> None:
         draw.choice((file.mkdir, lambda: file.symlink_to("nowhere"), lambda: file.symlink_to(file)))()
     elif kind < 0.35 or file not in readable:
         file.write_bytes(damaged(content, draw))
-    elif file.suffix == ".jsonl":
+    else:
+        with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):  # it may have been altered before
+            file.write_bytes(_edited(file.suffix, content, draw).encode("utf-8", "surrogatepass"))
+
+
+def _edited(suffix: str, content: bytes, draw: random.Random) -> str:
+    """The text of a file with a value of it changed."""
+    if suffix == ".jsonl":
         lines = [json.loads(line) for line in content.splitlines() if line.strip()] or [{}]
         chosen = draw.randrange(len(lines))
         lines[chosen] = mutated(lines[chosen], draw)
-        file.write_bytes("".join(json_text(line, draw) + "\n" for line in lines).encode("utf-8", "surrogatepass"))
-    else:
-        import yaml
-
-        with contextlib.suppress(ValueError, yaml.YAMLError):
-            document = json.loads(content) if file.suffix == ".json" else yaml.safe_load(content)
-            file.write_bytes(json_text(mutated(document, draw), draw).encode("utf-8", "surrogatepass"))
+        return "".join(json_text(line, draw) + "\n" for line in lines)
+    document = json.loads(content) if suffix == ".json" else yaml.safe_load(content)
+    return json_text(mutated(document, draw), draw)

@@ -294,6 +294,14 @@ def test_where_every_checkpoint_forgot_too_much_none_is_taken_unasked(full, tmp_
     assert exported(tmp_path / "run", tmp_path / "new", "--checkpoint", "last") == 0
 
 
+def test_a_whole_model_whose_run_says_that_it_is_in_4_bits_is_refused_by_the_file_that_says_so(full, tmp_path, capsys):
+    shutil.copytree(full, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("load_in_4bit: false", "load_in_4bit: true"))
+    assert exported(tmp_path / "run", tmp_path / "new") == 2
+    assert f"{config} says load_in_4bit, and" in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_is_refused_with_the_file_and_the_others(full, tmp_path, capsys):
     shutil.copytree(full, tmp_path / "run")
     with (tmp_path / "run" / "checkpoint-2" / "model.safetensors").open("r+b") as file:
