@@ -6,7 +6,8 @@ tried, and then what counts as lost. It has one function, and nothing heavy is i
     def cases(seed: int, quick: bool) -> Iterator[Case]
 """
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,3 +47,10 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.kind} {self.number}"
+
+
+def drawn(seed: int, kind: str, count: int, tried: Callable[[random.Random, Path], Outcome]) -> Iterator[Case]:
+    """So many cases of a kind, each of which draws from random numbers of its own."""
+    for number in range(count):
+        draw = f"{seed}/{kind}/{number}"
+        yield Case(kind, number, lambda folder, draw=draw: tried(random.Random(draw), folder))

@@ -12,10 +12,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from campaigns.case import Case, Outcome
+from campaigns.case import Case, Outcome, drawn
 from campaigns.compared import differences, half_written
 from campaigns.forked import code_of, start
 from campaigns.kills import GENERATE, different_files, require_done, train_words
@@ -42,9 +43,7 @@ KINDS = {  # in the full campaign, in the quick one
 
 def cases(seed: int, quick: bool) -> Iterator[Case]:
     for kind, numbers in KINDS.items():
-        for number in range(numbers[quick]):
-            draw = f"{seed}/{kind}/{number}"
-            yield Case(kind, number, lambda folder, k=kind, d=draw: lacking(k, random.Random(d), folder))
+        yield from drawn(seed, kind, numbers[quick], partial(lacking, kind))
 
 
 def lacking(kind: str, draw: random.Random, folder: Path) -> Outcome:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from campaigns import deaths
-from campaigns.case import Case, Outcome
+from campaigns.case import Case, Outcome, drawn
 from campaigns.compared import differences, half_written
 from campaigns.forked import ROOT, code_of, start
 from campaigns.teachers.counting_teacher import CountingTeacher
@@ -94,16 +95,11 @@ SAVING = {"saving, all weights": (), "saving, LoRA": ("--use_peft", "--lora_r", 
 
 def cases(seed: int, quick: bool) -> Iterator[Case]:
     for name, kind in KINDS.items():
-        for number in range(kind.cases[quick]):
-            draw = f"{seed}/{name}/{number}"
-            yield Case(name, number, lambda folder, k=kind, d=draw: train_killed(k, random.Random(d), folder))
+        yield from drawn(seed, name, kind.cases[quick], partial(train_killed, kind))
     for name, words in SAVING.items():
-        for number in range(0 if quick and words else 1 if quick else 2):
-            draw = f"{seed}/{name}/{number}"
-            yield Case(name, number, lambda folder, w=words, d=draw: saving_killed(w, random.Random(d), folder))
-    for number in range(1 if quick else 10):
-        draw = f"{seed}/generate/{number}"
-        yield Case("generate", number, lambda folder, d=draw: generate_killed(random.Random(d), folder))
+        count = 0 if quick and words else 1 if quick else 2
+        yield from drawn(seed, name, count, partial(saving_killed, words))
+    yield from drawn(seed, "generate", 1 if quick else 10, generate_killed)
 
 
 # ---- train

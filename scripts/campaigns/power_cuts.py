@@ -16,10 +16,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from campaigns.case import Case, Outcome
+from campaigns.case import Case, Outcome, drawn
 from campaigns.compared import differences
 from campaigns.forked import code_of, start
 from campaigns.kills import GENERATE, different_files, require_done, said, train_words
@@ -34,9 +35,7 @@ KINDS = {"train, all weights": (12, 1), "train, LoRA": (4, 0), "generate": (4, 1
 
 def cases(seed: int, quick: bool) -> Iterator[Case]:
     for kind, numbers in KINDS.items():
-        for number in range(numbers[quick]):
-            draw = f"{seed}/{kind}/{number}"
-            yield Case(kind, number, lambda folder, k=kind, d=draw: cut(k, random.Random(d), folder))
+        yield from drawn(seed, kind, numbers[quick], partial(cut, kind))
 
 
 def cut(kind: str, draw: random.Random, folder: Path) -> Outcome:

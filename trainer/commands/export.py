@@ -196,8 +196,8 @@ def _settings_of(settings: Export, found: Run, model: Path) -> Train:
     trained: Train = resolve("train", ["--config", str(found.path / "config.yaml")], {}).settings
     if trained.load_in_4bit and not is_adapter(str(model)):
         raise UsageError(
-            f"{found.path / 'config.yaml'} says load_in_4bit, and {model} is a whole model, which is never trained in 4 "
-            "bits. Was the file edited? Expected load_in_4bit: false."
+            f"{found.path / 'config.yaml'} says load_in_4bit, and {model} is a whole model, which is never trained in "
+            "4 bits. Was the file edited? Expected load_in_4bit: false."
         )
     offline = trained.local_files_only or settings.local_files_only
     return dataclasses.replace(trained, model_name_or_path=str(model), chat_template=None, local_files_only=offline)

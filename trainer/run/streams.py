@@ -10,8 +10,8 @@ import re
 import sys
 from typing import Any
 
-# C0 without tab and line end, C1, and what turns the direction of text around.
-STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+# C0 without tab and ends of lines, C1, and what turns the direction of text around.
+STEERING = r"(?:[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n))"
 COLOUR = r"\x1b\[(?:[012]?|(?:[12];)?3[0-7])m"
 UNPRINTABLE = re.compile(STEERING)
 UNPRINTABLE_BESIDE_COLOURS = re.compile(rf"(?!{COLOUR}){STEERING}")
