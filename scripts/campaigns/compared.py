@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TIMING = ("second", "memory", "model")  # in the names of what depends on the machine's mood, or on the folder
+# In the names of what depends on the machine's mood, the folder or the port.
+PASSING = ("second", "memory", "model", "base_url")
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -17,14 +18,14 @@ def digests(run: Path) -> dict[str, str]:
 
 
 def untimed(value: Any) -> Any:
-    """A JSON value without what depends on the machine's mood."""
+    """A JSON value without what another run has otherwise."""
     if isinstance(value, dict):
-        return {key: untimed(item) for key, item in value.items() if not any(word in key for word in TIMING)}
+        return {key: untimed(item) for key, item in value.items() if not any(word in key for word in PASSING)}
     return [untimed(item) for item in value] if isinstance(value, list) else value
 
 
 def content(file: Path) -> Any:
-    """A JSON or JSONL file without what depends on the machine's mood; None if it is not there."""
+    """A JSON or JSONL file without what another run has otherwise; None if it is not there."""
     if not file.exists():
         return None
     text = file.read_text(encoding="utf-8")
