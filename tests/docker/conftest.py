@@ -57,9 +57,9 @@ def compose_with(files: tuple[str, ...], variables: dict[str, str], env_file: Pa
 
 
 @pytest.fixture
-def plain_compose() -> Callable[[tuple[str, ...]], Compose]:
-    """Compose on the given files with no setting at all."""
-    return lambda files: compose_with(files, {})
+def plain_compose() -> Callable[..., Compose]:
+    """Compose on the given files with no setting but those named."""
+    return lambda files, **settings: compose_with(files, settings)
 
 
 @pytest.fixture

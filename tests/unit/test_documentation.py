@@ -106,7 +106,7 @@ def test_every_script_service_profile_and_compose_file_that_is_named_exists(bloc
             options = [*pairwise(words)]
             assert {value for option, value in options if option == "--profile"} <= profiles, block.name
             assert all((ROOT / value).is_file() for option, value in options if option == "-f"), block.name
-            verb = next(place for place, word in enumerate(words) if word in ("up", "run"))
+            verb = next(place for place, word in enumerate(words) if word in ("up", "run", "pull"))
             named = next((word for word in words[verb + 1 :] if not word.startswith("-")), None)
             assert named is None or named in services, block.name
 
