@@ -8,12 +8,10 @@ import json
 import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -137,20 +135,6 @@ def test_a_run_killed_five_times_at_random_and_six_times_in_saving_ends_with_the
     assert untimed(killed) == untimed(whole) and len(untimed(whole)) == STEPS
     left = sorted(path.name for path in killed.iterdir() if path.is_dir())
     assert left == [f"checkpoint-{STEPS - 1}", f"checkpoint-{STEPS}"]
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A file system of its own, 14 MB, and what resizes it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=14m", "none", folder]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    try:
-        yield folder, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_run_on_a_full_disk_says_what_to_do_and_goes_on_when_there_is_room(fork_server, rows, tmp_path, small_disk):

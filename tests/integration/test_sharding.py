@@ -11,12 +11,15 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from campaigns.deaths import arm
+from counting_teacher import CountingTeacher
 from families import FAMILIES
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -185,8 +188,21 @@ def _begin(work, rank, processes, port, folder, options):
     os._exit(0)  # gloo's threads now and then abort a process that is torn down in order
 
 
+def learn_until_death(rank, processes, folder, options):
+    """`learn`, in which one process dies at the `nth` call of a place in saving."""
+    victim, place, nth = options.pop("dies")
+    if rank == victim:
+        arm(place, nth)
+    learn(rank, processes, folder, options)
+
+
 def in_processes(processes, folder, work=learn, **options):
     """The logs of a run of so many processes; 0 is one with plain weights."""
+    assert exit_codes(processes, folder, work, options) == [0] * max(processes, 1)
+    return json.loads((folder / "logs.json").read_text()) if work is learn else None
+
+
+def exit_codes(processes, folder, work, options):
     folder.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -203,8 +219,7 @@ def in_processes(processes, folder, work=learn, **options):
         rank.start()
     for rank in ranks:
         rank.join(150)
-    assert [rank.exitcode for rank in ranks] == [0] * len(ranks)
-    return json.loads((folder / "logs.json").read_text()) if work is learn else None
+    return [rank.exitcode for rank in ranks]
 
 
 def distance(ours: dict, theirs: dict) -> float:
@@ -267,6 +282,25 @@ def test_a_run_that_goes_on_with_as_many_processes_ends_with_the_same_bits(tmp_p
     in_processes(2, tmp_path / "parts", steps=2)
     assert [log["loss"] for log in in_processes(2, tmp_path / "parts")] == [log["loss"] for log in alone]
     files = [(tmp_path / run / "checkpoint-4" / "model.safetensors").read_bytes() for run in ("alone", "parts")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("dies", "left"),
+    [
+        ((0, "half of the weights", 2), ["checkpoint-2"]),
+        ((0, "before the rename", 2), ["checkpoint-2"]),
+        ((1, "between two files", 2), []),
+    ],
+    ids=["the first, in the weights", "the first, before it publishes", "the second, in its shards"],
+)
+def test_a_process_that_is_killed_in_saving_leaves_no_half_checkpoint_and_the_same_bits(tmp_path, dies, left):
+    alone = in_processes(2, tmp_path / "alone")
+    codes = exit_codes(2, tmp_path / "killed", learn_until_death, {"dies": dies})
+    assert codes[dies[0]] == -signal.SIGKILL and codes[1 - dies[0]] not in (None, 0)
+    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] == left
+    assert [log["loss"] for log in in_processes(2, tmp_path / "killed")] == [log["loss"] for log in alone]
+    files = [(tmp_path / run / "checkpoint-4" / "model.safetensors").read_bytes() for run in ("alone", "killed")]
     assert files[0] == files[1]
 
 
@@ -349,15 +383,37 @@ def test_a_command_of_the_readme_trains_and_leaves_a_checkpoint_that_plain_trans
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
 
 
-def test_two_processes_learn_the_same_targets_in_the_same_steps_as_one(folder):
-    """Both by the command, in the order of rows that the seed says."""
-    found = []
-    for number, launcher in enumerate((["-m", "trainer", "train"], TORCHRUN)):
-        done = run(command(launcher, folder, "--objective", "sft", "--output_dir", folder / str(number)))
+@pytest.mark.parametrize("sharded", [(), ("--fsdp", "true")], ids=["whole", "sharded"])
+@pytest.mark.parametrize("objective", ["sft", "seqkd"])
+def test_two_processes_learn_the_same_targets_in_the_same_steps_as_one(folder, objective, sharded):
+    """Both by the command, in the order of rows that the seed says; each answer of a teacher is asked for once."""
+    rows = json.loads((folder / "rows.json").read_text())
+    (folder / "rows.json").write_text(json.dumps([row | {"golden_answer": None} for row in rows]))
+    found, asked = [], []
+    for number, launcher in enumerate((["-m", "trainer", "train"], [*TORCHRUN, *sharded])):
+        with CountingTeacher() if objective == "seqkd" else nullcontext() as teacher:
+            more = (["--vllm_server_base_url", teacher.url] if teacher else []) + ["--output_dir", folder / str(number)]
+            done = run(command(launcher, folder, "--objective", objective, *more))
+            asked.append(teacher and teacher.asked)
         assert done.returncode == 0, done.stderr[-2000:]
         lines = (folder / str(number) / "metrics.jsonl").read_text().splitlines()
         found.append([json.loads(line)["loss"] for line in lines])
     assert len(found[0]) == 4 and found[1] == pytest.approx(found[0], rel=TOLERANCE)
+    assert asked[0] == asked[1]
+
+
+def test_processes_on_a_full_disk_say_what_to_do_and_go_on_when_there_is_room(folder, small_disk):
+    disk, resize = small_disk
+    words = command(
+        TORCHRUN, folder, "--fsdp", "true", "--save_steps", "1", "--output_dir", disk / "run", "--local_files_only"
+    )
+    done = run(words)
+    assert done.returncode == 1 and "trainer.errors" not in done.stderr
+    assert f"error: no space left for checkpoint-2 in {disk / 'run'}: " in done.stderr
+    assert [path.name for path in (disk / "run").iterdir() if path.is_dir()] == ["checkpoint-1"]
+    resize("64m")
+    done = run(words)
+    assert done.returncode == 0 and "going on from" in done.stdout, done.stderr[-2000:]
 
 
 def test_what_sharding_cant_be_combined_with_is_said_before_anything_is_loaded(folder):

@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..models.hidden_states import require_plain_head
 from ..models.student import end_as_turns_do, end_token_ids
 from ..run.directory import RunDirectory
+from ..run.processes import from_main_process
 from ..settings.options import Train
 from ..teachers.demonstrations import (
     DemonstrationFeed,
@@ -109,9 +110,9 @@ class Assembly:
         return trainer
 
     def _demonstrations(self, line: Line | None) -> Request:
-        """How to ask for a row's demonstration: all are known, or they come while training goes on."""
-        settings = self.settings
-        ahead = not settings.no_overlap and settings.rollouts == "student"
+        """How to ask for a row's demonstration: all are known, or they come while one process trains."""
+        settings, is_alone = self.settings, self.inputs.arguments.world_size == 1
+        ahead = is_alone and not settings.no_overlap and settings.rollouts == "student"
         if line is None or settings.demonstrations == "golden" or not ahead:
             return answered(self._texts())
         self.asked = line.client
@@ -119,12 +120,14 @@ class Assembly:
         return lambda number: line.background.submit(feed.text(number))
 
     def _texts(self) -> list[str | None]:
-        """Each training row's demonstration; None where there is none."""
-        if self.settings.demonstrations == "golden":
-            return [shown_text(row, self._write) for row in self.inputs.train_rows]
+        """Each training row's demonstration; None where there is none. The main process asks the teacher for all."""
         rows, settings = self.inputs.train_rows, self.settings
+        if settings.demonstrations == "golden":
+            return [shown_text(row, self._write) for row in rows]
         with self.stage("demonstrations"):
-            self.written = write_demonstrations(rows, settings, self._journal, write=self._write)
+            self.written = from_main_process(
+                lambda: write_demonstrations(rows, settings, self._journal, write=self._write)
+            )
         return self.written.texts
 
     def _open_feed(self, client: TeacherClient) -> AbstractContextManager[DemonstrationFeed]:

@@ -1,7 +1,6 @@
 """What a training run is made of before anything expensive happens: settings that are settled, data, arguments."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
-from .. import COMMAND
 from ..data.dataset import Reading, default_train_data, load_eval_files, load_rows
 from ..data.encoding import Encoded, encode, readable
 from ..data.groups import one_kind
@@ -110,11 +108,6 @@ def who_demonstrates(settings: Train) -> str:
         what = "demonstrations by the teacher" if chosen == "teacher" else "scores of the served teacher"
         raise UsageError(
             f"--objective {settings.objective} with {what} needs its URL: `train http://localhost:8000 …`."
-        )
-    if chosen == "teacher" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "found several processes, and the teacher's demonstrations are written by one. Write them first, e.g. "
-            f"`{COMMAND} generate --prompts FILE`, and train with --demonstrations golden."
         )
     return chosen
 

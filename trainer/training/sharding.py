@@ -16,6 +16,7 @@ from accelerate.utils import DistributedType, is_peft_model, set_seed
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from peft.utils import load_peft_weights
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy, register_fsdp_forward_method
 from transformers import TrainerCallback, TrainingArguments
@@ -181,7 +182,11 @@ class ShardedTraining(WholeCheckpoints):
             return super()._save_optimizer_and_scheduler(output_dir)
         scheduler: Any = self.lr_scheduler
         optimizer = get_optimizer_state_dict(self.model, self.optimizer)
-        dcp.save({"optimizer": optimizer, **self._shards()}, checkpoint_id=Path(output_dir) / SHARDS)
+        try:
+            dcp.save({"optimizer": optimizer, **self._shards()}, checkpoint_id=Path(output_dir) / SHARDS)
+        except CheckpointException as error:  # not an Exception; every process gets those of all
+            reason, _ = next(iter(error.failures.values()))
+            raise reason from error
         if self.is_world_process_zero():
             torch.save(scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
