@@ -46,11 +46,25 @@ def test_the_reference_lists_every_flag_with_its_default_and_help(subcommand):
     assert flags_on_the_page(subcommand) == expected, "type: python docs/flags.py"
 
 
-def test_the_page_of_flags_is_what_its_script_writes():
-    spec = importlib.util.spec_from_file_location("flags", ROOT / "docs" / "flags.py")
+def script_of(path):
+    """A script of the documentation, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert FLAGS.read_text(encoding="utf-8") == module.page(), "type: python docs/flags.py"
+    return module
+
+
+def test_the_page_of_flags_is_what_its_script_writes():
+    page = script_of(ROOT / "docs" / "flags.py").page()
+    assert FLAGS.read_text(encoding="utf-8") == page, "type: python docs/flags.py"
+
+
+def test_the_pictures_are_what_their_script_draws():
+    folder = ROOT / "docs" / "pictures"
+    pictures = script_of(folder / "draw.py").PICTURES
+    assert {path.name for path in folder.glob("*.svg")} == pictures.keys()
+    for name, draw in pictures.items():
+        assert (folder / name).read_text(encoding="utf-8") == draw(), "type: python docs/pictures/draw.py"
 
 
 def test_the_readme_has_at_most_150_lines():
