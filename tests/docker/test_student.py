@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = re.search(r"## With a GPU\n\n```sh gpu\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 CPU = "COMPOSE_FILE=docker-compose.yml:docker/compose.cpu.yml\n"  # as the README says for a laptop
-HERE = f"TRAINER_UID={os.getuid()}\nTRAINER_GID={os.getgid()}\nTEACHER_PORT=0\nSTUDENT_PORT=0\nSDFT_MAX_EVAL_SAMPLES=16\n"
+HERE = f"TRAINER_UID={os.getuid()}\nTRAINER_GID={os.getgid()}\nTEACHER_PORT=0\nSTUDENT_PORT=0\n"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def newcomer(smoke: Path, tmp_path_factory: pytest.TempPathFactory, lines: list[
     done = someone.types(lines[0])
     assert done.returncode == 0, done.stderr
     with (clone / ".env").open("a") as env_file:
-        env_file.write(CPU + HERE)
+        env_file.write(CPU + HERE + "SDFT_MAX_EVAL_SAMPLES=48\n")
     try:
         yield someone
     finally:
