@@ -37,6 +37,8 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         Stopped: SIGINT or SIGTERM.
     """
     chosen = [name for name in CHOSEN if getattr(resolved.settings, name) == "auto"]
+    if resolved.settings.objective == "sft":  # nobody is shown anything; `read_inputs` says so
+        chosen = []
     if not chosen:
         return resolved, None
     flags, open_objective = " and ".join(f"--{name} auto" for name in chosen), "objective" in chosen

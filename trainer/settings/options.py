@@ -7,6 +7,11 @@ A field made by `option` is a flag `--name`, a key of the `--config` file and an
 from dataclasses import dataclass, field
 from typing import Any
 
+# Objectives with rollouts, and those whose teacher is shown something.
+DISTILLING = ("sdft", "served")
+SHOWING = ("sdft", "served", "seqkd")
+SERVED = ("served",)
+
 TEACHER_PROMPT_TEMPLATE = (
     "{prompt}\n\n"
     "This is an example for a response to the question:\n{demonstration}\n\n"
@@ -25,6 +30,7 @@ def option(
     decides: bool = True,
     is_url: bool = False,
     positional: str | None = None,
+    objectives: tuple[str, ...] | None = None,
 ) -> Any:
     """A dataclass field with the metadata of a setting.
 
@@ -38,6 +44,7 @@ def option(
         decides: Whether the setting decides the outcome of a run, so that a resumed run must not change it.
         is_url: The value is the base URL of a server, or of several with commas between them.
         positional: What the usage line calls it where it may come first, without its flag.
+        objectives: The values of --objective with which it has an effect; None: with each.
     """
     metadata = {
         "help": help,
@@ -48,6 +55,7 @@ def option(
         "decides": decides,
         "is_url": is_url,
         "positional": positional,
+        "objectives": objectives,
     }
     return field(default=default, metadata=metadata, repr=not secret)
 
@@ -83,7 +91,9 @@ SCORER = option(
     "module:function that says of a row and an answer whether it is right (unset: the row's check or golden answer)",
 )
 PROMPT_TEMPLATE = option(
-    TEACHER_PROMPT_TEMPLATE, "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}"
+    TEACHER_PROMPT_TEMPLATE,
+    "how a prompt is shown with its demonstration; needs {prompt} and {demonstration}",
+    objectives=SHOWING,
 )
 HOW_SHOWN = (
     "how a row's context, or else its demonstration, is shown: template: together with the prompt, as in "
@@ -92,15 +102,20 @@ HOW_SHOWN = (
 )
 WAYS = ("template", "turns", "system")
 SHOW_CONTEXT = option("template", HOW_SHOWN, choices=WAYS)
-ASK_AGAIN = option(None, "with turns: what the user says behind the demonstration (unset: the question once more)")
-DEMONSTRATIONS_SHOWN = option(1, "demonstrations that the teacher of a row is shown", at_least=1)
+ASK_AGAIN = option(
+    None, "with turns: what the user says behind the demonstration (unset: the question once more)", objectives=SHOWING
+)
+DEMONSTRATIONS_SHOWN = option(1, "demonstrations that the teacher of a row is shown", at_least=1, objectives=SHOWING)
 DEMONSTRATIONS_OF = option(
     "own",
     "whose they are: own: the row's own, behind those of other rows of its kind; others: of other rows alone",
     choices=("own", "others"),
+    objectives=SHOWING,
 )
 CONTEXT = option(
-    None, "text file that is the privileged context of every row that has none (unset: rows' own contexts alone)"
+    None,
+    "text file that is the privileged context of every row that has none (unset: rows' own contexts alone)",
+    objectives=SHOWING,
 )
 EVAL_BATCH_SIZE = option(32, "answers decoded together", at_least=1)
 TOOLUSE_EVAL_DATA = "data/tooluse_data/eval_data.json"
@@ -219,32 +234,42 @@ class Train(ServedTeacher, Student):
         choices=("student", "teacher", "mixed"),
     )
     teacher_rollouts: str = option(
-        "1:0", "with --rollouts mixed: share of a step's prompts that the shown student answers; 1:0 falls over the run"
+        "1:0",
+        "with --rollouts mixed: share of a step's prompts that the shown student answers; 1:0 falls over the run",
+        objectives=("sdft",),
     )
     alpha: float = option(
         0.0,
         "divergence: 0 forward KL(teacher|student), 1 reverse KL, between: Jensen-Shannon",
         at_least=0,
         at_most=1,
+        objectives=DISTILLING,
     )
     teacher_kind: str = option(
         "ema",
         "weights that score the rollouts: float32 moving average, initial, or current",
         choices=("ema", "base", "live"),
+        objectives=("sdft",),
     )
     teacher_update_rate: float = option(
-        0.01, "share of the student that enters the EMA teacher at an optimizer step", at_least=0, at_most=1
+        0.01,
+        "share of the student that enters the EMA teacher at an optimizer step",
+        at_least=0,
+        at_most=1,
+        objectives=("sdft",),
     )
-    num_loss_tokens_to_skip: int = option(3, "first completion tokens without loss", at_least=0)
+    num_loss_tokens_to_skip: int = option(3, "first completion tokens without loss", at_least=0, objectives=DISTILLING)
     temperature: float = option(
         1.0,
         "sampling temperature of rollouts, for sdft also of both distributions in the loss (served: 1 there)",
         at_least=0.01,
+        objectives=DISTILLING,
     )
     loss_normalization: str = option(
         "sequence",
         "sequence: mean over rollouts of their mean over tokens, as published; token: mean over all tokens of the step",
         choices=("sequence", "token"),
+        objectives=DISTILLING,
     )
     rollout_engine: str = option(
         "auto",
@@ -254,6 +279,7 @@ class Train(ServedTeacher, Student):
         "bits of one that names that engine; to have the same bits again, name it",
         choices=("auto", "generate", "continuous", "vllm", "sharded"),
         decides=False,
+        objectives=DISTILLING,
     )
     max_tokens_per_microbatch: int | None = option(
         None,
@@ -261,12 +287,14 @@ class Train(ServedTeacher, Student):
         "(unset: from the device's memory; --per_device_train_batch_size N asks for N rollouts instead)",
         decides=False,
         at_least=1,
+        objectives=DISTILLING,
     )
     teacher_prompt_template: str = PROMPT_TEMPLATE
     show_context: str = option(
         "template",
         f"{HOW_SHOWN}; auto: whichever lifts the student most on the evaluation rows",
         choices=(*WAYS, "auto"),
+        objectives=SHOWING,
     )
     ask_again: str | None = ASK_AGAIN
     demonstrations_shown: int = DEMONSTRATIONS_SHOWN
@@ -286,40 +314,52 @@ class Train(ServedTeacher, Student):
     )
 
     teacher_top_k: int = option(
-        20, "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)", at_least=1
+        20,
+        "served: likeliest tokens that the teacher tells of each position (vLLM: --max-logprobs)",
+        at_least=1,
+        objectives=SERVED,
     )
     tokenizer_route: str = option(
         "auto",
         "served: auto sends the student's token ids to a teacher of the same tokenizer and else compares over bytes; "
         "byte compares over bytes in any case",
         choices=("auto", "byte"),
+        objectives=SERVED,
     )
     teacher_tokenizer: str | None = option(
-        None, "byte route: the teacher's tokenizer, a hub name or a folder (unset: what the server tells of it)"
+        None,
+        "byte route: the teacher's tokenizer, a hub name or a folder (unset: what the server tells of it)",
+        objectives=SERVED,
     )
     byte_route: str = option(
         "sampled",
         "sampled: policy gradient from the teacher's likelihood of each chunk of the text; dense: the divergence from "
         "the teacher's top-K instead wherever it tells the student's next token",
         choices=("sampled", "dense"),
+        objectives=SERVED,
     )
     byte_credit: str = option(
         "dpca",
         "byte route: share of a chunk's advantage that a token gets: in proportion to its log-probability, or equal",
         choices=("dpca", "uniform"),
+        objectives=SERVED,
     )
-    advantage_clip: float = option(5.0, "byte route: largest advantage of a token, in nats", at_least=0)
+    advantage_clip: float = option(
+        5.0, "byte route: largest advantage of a token, in nats", at_least=0, objectives=SERVED
+    )
     byte_anchor: float = option(
         1.0,
         "byte route: weight of the forward KL from the initial student at tokens that the teacher tells nothing of; "
         "it holds the student there; 0: nothing does",
         at_least=0,
+        objectives=SERVED,
     )
     teacher_cache: str = option(
         "auto",
         "folder that keeps the teacher's scores for resumed and repeated runs, at most 1 GiB; off: none "
         "(auto: teacher_cache beside the run directory)",
         decides=False,
+        objectives=SERVED,
     )
     no_overlap: bool = option(
         False, "wait for the teacher between stages; slower, and a repeated run has the same bits", decides=False

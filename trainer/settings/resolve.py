@@ -264,7 +264,11 @@ def from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, str]:
         elif key not in elsewhere and not INJECTED.search(variable):
             if difflib.get_close_matches(key, elsewhere, n=1, cutoff=NEAR_MISS):
                 raise unknown_key(key, f"environment variable {variable}", elsewhere)
-            print(f"warning: the environment variable {variable} is no setting, and is ignored", file=sys.stderr)
+            hint = "; flags of TRL's go on the command line or into --config" if kind is Train else ""
+            print(
+                f"warning: the environment variable {variable} is no setting, and is ignored{hint}",
+                file=sys.stderr,
+            )
     return found
 
 

@@ -14,7 +14,7 @@ from trl.experimental.sdft import SDFTConfig
 
 from .. import __name__ as MODULE
 from ..errors import UsageError
-from ..settings.options import Train
+from ..settings.options import DISTILLING, Train
 from ..settings.resolve import Resolved, as_text, unknown_key
 from .engine_choice import wants_vllm
 from .microbatches import MicrobatchLimit
@@ -42,7 +42,6 @@ DISTILLATION_DEFAULTS: dict[str, Any] = {
     "generation_kwargs": {"no_repeat_ngram_size": 0},
 }
 
-DISTILLING = ("sdft", "served")  # the objectives with rollouts
 SUPERVISED_VALUES: dict[str, Any] = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
 
 STAND_IN = {

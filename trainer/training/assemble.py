@@ -19,7 +19,7 @@ from ..models.hidden_states import require_plain_head
 from ..models.student import end_as_turns_do, end_token_ids
 from ..run.directory import RunDirectory
 from ..run.processes import from_main_process
-from ..settings.options import Train
+from ..settings.options import DISTILLING, Train
 from ..teachers.demonstrations import (
     DemonstrationFeed,
     Demonstrations,
@@ -31,7 +31,6 @@ from ..teachers.demonstrations import (
 from ..teachers.preflight import TeacherIdentity, client_for
 from ..teachers.served.background import Line, open_line
 from ..teachers.served.client import TeacherClient
-from .arguments import DISTILLING
 from .callbacks import EventFiles, StepRecorder
 from .engine_choice import choose_copy, choose_engine
 from .engine_trial import MEASURED, kept

@@ -18,9 +18,9 @@ from ..data.rows.row import Row
 from ..errors import UsageError
 from ..models.configuration import is_adapter
 from ..models.student import context_window, encoder_for, load_tokenizer
-from ..settings.options import GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
+from ..settings.options import DISTILLING, GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
 from ..settings.resolve import Resolved
-from .arguments import DISTILLING, microbatch_limit, prompts_per_step, training_arguments
+from .arguments import microbatch_limit, prompts_per_step, training_arguments
 from .microbatches import MicrobatchLimit
 from .needs import warn_of_needs
 from .replay import Replay, read_replay, replay_digests
@@ -134,6 +134,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
         skip_bad_rows=settings.skip_bad_rows,
     )
     warn_of_no_floor(resolved)
+    warn_of_no_effect(settings)
     warn_of_thinking(settings)
     warn_of_leaking(settings, train_rows)
     arguments = training_arguments(resolved)
@@ -167,6 +168,19 @@ def warn_of_no_floor(resolved: Resolved) -> None:
     absent = [flag for flag, value in missing.items() if value is None]
     if absent and resolved.origins.get("max_forgetting", "default") != "default":
         print(f"warning: --max_forgetting has no effect without {' and '.join(absent)}")
+
+
+def warn_of_no_effect(settings: Train) -> None:
+    """Name the settings that were changed and count for other objectives alone."""
+    idle = [
+        f"--{field.name}"
+        for field in dataclasses.fields(settings)
+        if settings.objective not in (field.metadata["objectives"] or (settings.objective,))
+        and getattr(settings, field.name) != field.default
+    ]
+    if idle:
+        has = "has" if len(idle) == 1 else "have"
+        print(f"warning: {', '.join(idle)} {has} no effect with --objective {settings.objective}")
 
 
 def warn_of_thinking(settings: Train) -> None:
