@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from trl import SFTConfig
@@ -25,6 +27,9 @@ from .microbatches import MicrobatchLimit
 from .needs import warn_of_needs
 from .replay import Replay, read_replay, replay_digests
 from .sharding import is_asked_for
+
+LOOKED_AT = 64  # rows, to tell how long answers are
+SHORT = 8  # an answer of fewer times the tokens that are left out of the loss
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     warn_of_no_effect(settings)
     warn_of_thinking(settings)
     warn_of_leaking(settings, train_rows)
+    warn_of_short_answers(settings, train_rows, encoder)
     arguments = training_arguments(resolved)
     warn_of_needs(settings, arguments.device, arguments.world_size if is_asked_for(arguments) else 1)
     require_a_step(len(train_rows), arguments)
@@ -197,6 +203,22 @@ def warn_of_leaking(settings: Train, rows: Sequence[Row]) -> None:
         print(
             f"warning: all prompts are of one kind ({kind}), and none of another kind is replayed, so what they "
             f"teach may leak into the answers to all others. --replay_share {REPLAY_SHARE:g} holds the student there."
+        )
+
+
+def warn_of_short_answers(settings: Train, rows: Sequence[Row], encoder: PromptEncoder) -> None:
+    """Say when a good part of each answer is left out of the loss."""
+    skipped = settings.num_loss_tokens_to_skip
+    if settings.objective not in DISTILLING or not skipped:
+        return
+    texts = filter(None, map(encoder.golden_text, islice(rows, LOOKED_AT)))
+    lengths = [len(encoder.target(text).ids) for text in texts]
+    if lengths and skipped * SHORT > median(lengths):
+        few = f"{median(lengths):.0f} tokens or fewer"
+        print(
+            f"warning: half of the golden responses have {few}, and the first {skipped} of an answer are left out of "
+            "the loss, as published for long ones. If they matter, as the name of a command does, pass "
+            "--num_loss_tokens_to_skip 0."
         )
 
 

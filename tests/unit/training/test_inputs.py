@@ -1,5 +1,7 @@
 """What is said of settings before anything is trained."""
 
+import json
+
 import pytest
 
 from trainer.commands.train import run
@@ -8,13 +10,13 @@ from trainer.settings.resolve import resolve
 
 @pytest.fixture
 def said(tiny_world, tmp_path, capsys):
-    """The warnings of a dry run."""
+    """The warnings of a dry run, those that hold a text."""
 
-    def warnings(*words):
+    def warnings(text, *words):
         files = ("--model_name_or_path", tiny_world / "student", "--train_data_path", tiny_world / "train_data.json")
         more = ("--local_files_only", "--use_cpu", "true", "--output_dir", tmp_path / "run", "--dry_run")
         run(resolve("train", [str(word) for word in (*files, *more, *words)], {}))
-        return [line for line in capsys.readouterr().out.splitlines() if "no effect" in line]
+        return [line for line in capsys.readouterr().out.splitlines() if text in line]
 
     return warnings
 
@@ -32,10 +34,29 @@ def said(tiny_world, tmp_path, capsys):
     ],
 )
 def test_what_was_asked_for_and_does_nothing_is_named(said, words, warning):
-    found = said(*words)
-    assert found == [f"warning: {warning}"]
+    assert said("no effect", *words) == [f"warning: {warning}"]
 
 
 @pytest.mark.parametrize("words", [(), ("--alpha", "0.5"), ("--objective", "sft", "--alpha", "0.0")])
 def test_nothing_is_named_that_has_an_effect_or_is_as_it_was(said, words):
-    assert said(*words) == []
+    assert said("no effect", *words) == []
+
+
+@pytest.fixture
+def short(tmp_path):
+    """Rows whose answers have a few tokens."""
+    rows = [{"prompt": f"Turn device {n} on.", "golden_response": [f"ACT {n};"]} for n in range(40)]
+    path = tmp_path / "short.json"
+    path.write_text(json.dumps(rows))
+    return ("--train_data_path", path)
+
+
+def test_answers_of_which_a_good_part_is_left_out_of_the_loss_are_told_with_what_to_type(said, short):
+    (found,) = said("left out of the loss", *short)
+    assert found.startswith("warning: half of the golden responses have ") and "--num_loss_tokens_to_skip 0" in found
+
+
+def test_nothing_is_said_of_answers_that_are_long_or_wholly_in_the_loss(said, short):
+    assert said("left out of the loss") == []
+    assert said("left out of the loss", *short, "--num_loss_tokens_to_skip", "0") == []
+    assert said("left out of the loss", *short, "--objective", "sft") == []
