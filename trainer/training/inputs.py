@@ -29,7 +29,7 @@ from .replay import Replay, read_replay, replay_digests
 from .sharding import is_asked_for
 
 LOOKED_AT = 64  # rows, to tell how long answers are
-SHORT = 8  # an answer of fewer times the tokens that are left out of the loss
+SHORT = 5  # an answer of at most so many times the tokens that are left out of the loss
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def warn_of_short_answers(settings: Train, rows: Sequence[Row], encoder: PromptE
         return
     texts = filter(None, map(encoder.golden_text, islice(rows, LOOKED_AT)))
     lengths = [len(encoder.target(text).ids) for text in texts]
-    if lengths and skipped * SHORT > median(lengths):
+    if lengths and skipped * SHORT >= median(lengths):
         few = f"{median(lengths):.0f} tokens or fewer"
         print(
             f"warning: half of the golden responses have {few}, and the first {skipped} of an answer are left out of "
