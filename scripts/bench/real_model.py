@@ -15,7 +15,8 @@ rate that validation rows choose with the others.
     sdft_turns      shown as an earlier exchange of the chat
     sdft_replay25   the same, and a quarter of each step are general prompts, where the model is held to what it was
     sdft_replay12   an eighth of each step
-    sdft_whole      as sdft_replay12, with the first three tokens of each answer in the loss
+    sdft_whole12    as sdft_replay12, with the first three tokens of each answer in the loss
+    sdft_whole25    as sdft_replay25, with those
     sdft_mixed      as sdft_replay25, and ever fewer prompts of a step are answered by the shown model
     served          scores of a served teacher, which is shown the demonstration; by bytes where its tokenizer differs
     seqkd           the text that the served teacher writes
@@ -63,7 +64,8 @@ ARMS = {
     "sdft_turns": Arm(TURNS, "turns"),
     "sdft_replay25": Arm(TURNS | {"replay_share": 0.25}, "turns"),
     "sdft_replay12": Arm(TURNS | {"replay_share": 0.125}, "turns"),
-    "sdft_whole": Arm(TURNS | {"replay_share": 0.125, "num_loss_tokens_to_skip": 0}, "turns"),
+    "sdft_whole12": Arm(TURNS | {"replay_share": 0.125, "num_loss_tokens_to_skip": 0}, "turns"),
+    "sdft_whole25": Arm(TURNS | {"replay_share": 0.25, "num_loss_tokens_to_skip": 0}, "turns"),
     "sdft_mixed": Arm(TURNS | {"replay_share": 0.25, "rollouts": "mixed"}, "turns"),
     "served": Arm({"objective": "served", "show_context": "turns"} | BY_BYTES, TEACHER),
     "seqkd": Arm({"objective": "seqkd", "show_context": "turns"}, TEACHER),

@@ -218,7 +218,7 @@ def warn_of_short_answers(settings: Train, rows: Sequence[Row], encoder: PromptE
         print(
             f"warning: half of the golden responses have {few}, and the first {skipped} of an answer are left out of "
             "the loss, as published for long ones. If they matter, as the name of a command does, pass "
-            "--num_loss_tokens_to_skip 0."
+            "--num_loss_tokens_to_skip 0, and hold other answers by --replay_share 0.25."
         )
 
 
