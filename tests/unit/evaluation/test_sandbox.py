@@ -38,7 +38,7 @@ def test_an_attack_gets_out_of_a_process_without_guards_and_not_out_of_a_guarded
     if attack.native and os.uname().machine != "x86_64":
         pytest.skip("its system calls are those of x86-64")
     assert not stage.got_out(attack, "kernel")  # the campaign also tries each behind all guards
-    works = stage.got_out(attack, "none")
+    works = any(stage.got_out(attack, "none") for _ in range(3))  # a busy machine may be too slow for it once
     if not works and not may_do_everything():
         pytest.skip("it gets nowhere here without a guard either")
     assert works
