@@ -13,4 +13,4 @@ def test_the_benchmark_of_sharding_runs_and_finds_the_same_losses(tmp_path):
     command = [sys.executable, ROOT / "scripts/bench/sharding.py", "--pretend", "--json", figures]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(figures.read_text())["ratios"]["loss_difference"]["median"] <= 1e-5
+    assert json.loads(figures.read_text())["ratios"]["loss_difference"]["median"] <= 1e-4
