@@ -17,9 +17,9 @@ IMAGE = "self-distillation-slurm:test"
 TRAIN = (
     "--fsdp", "true", "--use_cpu", "true", "--local_files_only", "--model_name_or_path", "data/tiny_world/student",
     "--train_data_path", "data/train_data.json", "--output_dir", "outputs/sdft", "--save_steps", "1",
-    "--max_prompt_length", "256", "--max_completion_length", "64", "--learning_rate", "5e-4", "--num_train_epochs", "3",
+    "--max_prompt_length", "256", "--max_completion_length", "64", "--learning_rate", "5e-4",
 )  # fmt: skip
-STEPS = 12
+STEPS = 24  # so many that a fast machine is signalled before it is done
 
 
 def docker(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -39,10 +39,11 @@ class Cluster:
         assert answer.returncode == 0, f"{command}: {answer.stdout}{answer.stderr}"
         return answer.stdout
 
-    def submit(self, *options: str) -> str:
+    def submit(self, *options: str, epochs: int = 3) -> str:
         """The number of a new job, whose log is outputs/job-NUMBER.log."""
         options = ("--parsable", "--nodes", "2", "--output", "outputs/job-%j.log", *options)
-        return self.run("sbatch", *options, "docker/slurm/train.sbatch", *TRAIN).strip()
+        train = (*TRAIN, "--num_train_epochs", f"{epochs}")
+        return self.run("sbatch", *options, "docker/slurm/train.sbatch", *train).strip()
 
     def facts(self, job: str) -> dict[str, str]:
         """What Slurm says of a job: JobState, Restarts, ExitCode, …"""
@@ -133,6 +134,6 @@ def test_a_job_that_is_told_to_end_saves_and_the_same_command_goes_on(cluster: C
 
 
 def test_slurm_signals_the_job_in_time_before_its_limit(cluster: Cluster):
-    job = cluster.submit("--time", "1", "--signal", "B:USR1@30")
+    job = cluster.submit("--time", "1", "--signal", "B:USR1@30", epochs=1000)
     cluster.wait_until(lambda: cluster.facts(job)["Restarts"] == "1", job)
     assert f"job {job} is almost out of time: the training saves a checkpoint" in cluster.log(job)
