@@ -136,6 +136,13 @@ def test_a_failing_pip_is_told_in_its_own_words():
         fetch.pip("download", "--no-such-option")
 
 
+def test_a_python_without_the_libraries_is_told_before_anything_is_fetched(place, monkeypatch):
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None if name == "torch" else ...)
+    with pytest.raises(SystemExit, match=r"this Python has no torch. Type .venv/bin/python .*scripts/setup"):
+        fetch.main()
+    assert not list(place.glob("*"))
+
+
 def test_a_full_disk_is_told_before_anything_is_fetched(place):
     place.mkdir()
     with pytest.raises(SystemExit, match=r"found \d+ MB free at .*, expected 4000000000 MB"):
