@@ -5,6 +5,7 @@ called `self_distillation`.
 """
 
 import importlib
+import logging
 import os
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ def prepare() -> None:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # peft imports it: a speed-up is missing
 
 
 def __getattr__(name: str) -> Any:
