@@ -6,6 +6,7 @@ Both sample from the same law: the model's softmax at the given temperature, end
 
 import copy
 import dataclasses
+import gc
 import math
 import warnings
 from collections.abc import Callable
@@ -132,6 +133,7 @@ def continuous(
     """
     seed = int(torch.randint(2**31, ()))
     random_state, manager, done = RandomState(), None, {}
+    gc.freeze()  # the engine collects garbage twice, each time through every object there is, libraries' included
     try:
         manager = transformer_of(model).init_continuous_batching(
             generation_config=for_continuous(config),
@@ -154,6 +156,7 @@ def continuous(
         if manager is not None:
             manager.stop(block=True, hard_stop=len(done) < len(prompts))
             manager.destroy()
+        gc.unfreeze()
         random_state.restore()
     return [done[name].generated_tokens for name in names]
 

@@ -38,12 +38,19 @@ class LoquaciousTeacher(FakeTeacher):
         return request.authorization in logins
 
 
-def run(*words: str, **environ: str) -> tuple[int, str]:
-    """The exit code and both streams of a command, under settings by which Python says more of what goes wrong."""
+# One process for all: importing torch under these settings is what takes time.
+PROGRAM = (
+    "import json, sys; from trainer.__main__ import main; sys.exit(max(main(words) for words in json.load(sys.stdin)))"
+)
+
+
+def run(*commands: list[str], **environ: str) -> tuple[int, str]:
+    """The highest exit code and both streams of commands, under settings by which Python says more of what is wrong."""
     known = {name: os.environ[name] for name in ("PATH", "HOME", "HF_HUB_OFFLINE", "PYTHONPATH") if name in os.environ}
     debug = {"PYTHONASYNCIODEBUG": "1", "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-m", "trainer", *words],
+        [sys.executable, "-X", "dev", "-c", PROGRAM],
+        input=json.dumps(commands),
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -88,30 +95,23 @@ def with_login(url: str) -> str:
 
 
 def test_no_secret_is_shown_or_written_by_commands_that_succeed(tmp_path, rows, student_path):
-    said = ""
     with LoquaciousTeacher() as teacher:
-        for words in commands(with_login(teacher.url), tmp_path, rows, student_path):
-            code, told = run(*words)
-            assert code == 0, (words[0], told)
-            said += told
+        code, said = run(*commands(with_login(teacher.url), tmp_path, rows, student_path))
+    assert code == 0, said
     planted = {"SDFT_VLLM_SERVER_API_KEY": KEY, "HTTPS_PROXY": f"http://eve:{PROXY_PASSWORD}@127.0.0.1:9"}
-    for words in (["report"], ["export", "--output_dir", str(tmp_path / "model")]):
-        code, told = run(words[0], str(tmp_path / "run"), *words[1:], **planted)
-        assert code == 0, told
-        said += told
-    assert found_in(tmp_path, said) == []
+    folder = str(tmp_path / "run")
+    code, told = run(["report", folder], ["export", folder, "--output_dir", str(tmp_path / "model")], **planted)
+    assert code == 0, told
+    assert found_in(tmp_path, said + told) == []
     assert (tmp_path / "model" / "README.md").exists()
     assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_a_key_of_the_environment_is_shown_and_written_nowhere(tmp_path, rows, student_path):
-    said = ""
     keys = {"SDFT_VLLM_SERVER_API_KEY": KEY, "SDFT_API_KEY": KEY, "SDFT_JUDGE_API_KEY": KEY}
     with LoquaciousTeacher() as teacher:
-        for words in commands(f"{teacher.url}?api_key={QUERY_KEY}", tmp_path, rows, student_path):
-            code, told = run(*words, **keys)
-            assert code == 0, (words[0], told)
-            said += told
+        code, said = run(*commands(f"{teacher.url}?api_key={QUERY_KEY}", tmp_path, rows, student_path), **keys)
+    assert code == 0, said
     assert found_in(tmp_path, said) == []
 
 
@@ -155,6 +155,6 @@ def test_a_url_in_a_wrong_place_is_quoted_without_its_secrets(tmp_path):
         ["check", url, "--vllm_server_base_url", url],
         ["check", "x", url, url],
     ):
-        code, told = run(*words)
+        code, told = run(words)
         assert code == 2 and "://***@" in told
         assert found_in(tmp_path, told) == []

@@ -1,5 +1,6 @@
 """Rollouts: the same law from every engine, ends where they end, and no trace on the model."""
 
+import gc
 import math
 from types import SimpleNamespace
 
@@ -138,6 +139,13 @@ def test_the_continuous_engine_forgets_what_it_cached_under_older_weights():
             weight.mul_(-0.7)
     second = continuous(model, [PROMPT * 20], greedy())
     assert second != first and second == generate(model, [PROMPT * 20], greedy())
+
+
+def test_the_continuous_engine_looks_for_garbage_in_nothing_that_was_there_before(monkeypatch):
+    looked_through = []
+    monkeypatch.setattr(gc, "collect", lambda *_: looked_through.append(len(gc.get_objects())))
+    continuous(make(), [PROMPT], settings())
+    assert looked_through and max(looked_through) < len(gc.get_objects()) / 10
 
 
 def test_a_setting_that_the_continuous_engine_would_drop_is_refused():
