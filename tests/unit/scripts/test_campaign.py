@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -119,3 +120,10 @@ def test_every_part_says_in_a_line_what_it_tries(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(module.PARTS)
     assert all(line.endswith(".") for line in lines)
+
+
+def test_the_weekly_workflow_tries_every_part():
+    workflow = yaml.safe_load((SCRIPTS.parent / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8"))
+    tried = workflow["jobs"]["campaign"]["strategy"]["matrix"]["part"]
+    parts = [file.stem for file in (SCRIPTS / "campaigns").glob("*.py") if "\ndef cases(" in file.read_text("utf-8")]
+    assert sorted(tried) == sorted(parts)
