@@ -17,6 +17,8 @@ rate that validation rows choose with the others.
     sdft_replay12   an eighth of each step
     sdft_whole12    as sdft_replay12, with the first three tokens of each answer in the loss
     sdft_whole25    as sdft_replay25, with those
+    sdft_lora25     as sdft_whole25, and LoRA adapters learn instead of all weights, at ten times the rate
+    sft_lora        as sft, with adapters at ten times the rate
     sdft_mixed      as sdft_replay25, and ever fewer prompts of a step are answered by the shown model
     served          scores of a served teacher, which is shown the demonstration; by bytes where its tokenizer differs
     seqkd           the text that the served teacher writes
@@ -56,6 +58,8 @@ SKILLS = tuple(sorted(folder.parent.name for folder in real_runs.RULES.glob("*/t
 STUDENTS, SERVED = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"), "Qwen2.5-Coder-1.5B-Instruct"
 
 TURNS: Flags = {"objective": "sdft", "show_context": "turns"}
+LORA: Flags = {"use_peft": True}
+LORA_RATES = 10  # an adapter learns at ten times the rate of all weights
 # The byte route's settings that taught in the tiny world; with the student's own tokenizer they do nothing.
 BY_BYTES: Flags = {"byte_route": "dense", "advantage_clip": 1}
 ARMS = {
@@ -66,6 +70,8 @@ ARMS = {
     "sdft_replay12": Arm(TURNS | {"replay_share": 0.125}, "turns"),
     "sdft_whole12": Arm(TURNS | {"replay_share": 0.125, "num_loss_tokens_to_skip": 0}, "turns"),
     "sdft_whole25": Arm(TURNS | {"replay_share": 0.25, "num_loss_tokens_to_skip": 0}, "turns"),
+    "sdft_lora25": Arm(TURNS | LORA | {"replay_share": 0.25, "num_loss_tokens_to_skip": 0}, "turns", LORA_RATES),
+    "sft_lora": Arm(LORA | {"objective": "sft"}, None, LORA_RATES),
     "sdft_mixed": Arm(TURNS | {"replay_share": 0.25, "rollouts": "mixed"}, "turns"),
     "served": Arm({"objective": "served", "show_context": "turns"} | BY_BYTES, TEACHER),
     "seqkd": Arm({"objective": "seqkd", "show_context": "turns"}, TEACHER),
@@ -131,10 +137,11 @@ def learn(given: argparse.Namespace, place: Place, sizes: Sizes, name: str, arm:
         run = place.run(name, rate, seed)
         real_runs.train(place, sizes, arm, run, rate, seed, url, keep=given.keep_checkpoints)
 
-    for rate in given.rates:
+    rates = [float(f"{rate * arm.rates:g}") for rate in given.rates]
+    for rate in rates:
         train(rate, first)
         yield
-    tried = [real_outcomes.outcome(place.run(name, rate, first)) for rate in given.rates]
+    tried = [real_outcomes.outcome(place.run(name, rate, first)) for rate in rates]
     for seed in others:
         train(real_outcomes.best_rate(given.level, tried), seed)
         yield

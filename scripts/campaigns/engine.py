@@ -33,7 +33,7 @@ class Engine:
     host: str | None = None
 
     def docker(self, *words: object, seconds: float | None = None) -> str:
-        """What a `docker` command prints.
+        """What a `docker` command prints, on both streams.
 
         Raises:
             RuntimeError: It failed.
@@ -41,9 +41,9 @@ class Engine:
         """
         there = ["--host", self.host] if self.host else []
         command = ["docker", *there, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout.strip()}")
         return done.stdout.strip()
 
     def kill(self, container: str) -> None:
@@ -149,7 +149,18 @@ def container(engine: Engine, words: list[object], run: Path) -> Iterator[str]:
     """The name of a container that is not started yet, of a `train` into `run`; it is removed at the end."""
     name = f"campaign-{os.getpid()}-{run.name}"
     folders = ["--volume", f"{WORLD}:{WORLD}:ro", "--volume", f"{run.parent}:{run.parent}"]
-    guards = ["--init", "--network", "none", "--read-only", "--tmpfs", "/tmp:exec", "--cap-drop", "ALL"]
+    guards = [
+        "--init",
+        "--network",
+        "none",
+        "--read-only",
+        "--tmpfs",
+        "/tmp:exec",
+        "--tmpfs",
+        "/cache:mode=1777",
+        "--cap-drop",
+        "ALL",
+    ]
     settings = ["--env", "HF_HUB_OFFLINE=1", "--env", "OMP_NUM_THREADS=1", "--user", f"{USER}:{GROUP}"]
     engine.docker("create", "--name", name, *folders, *guards, *settings, IMAGE, "train", *words, "--output_dir", run)
     try:

@@ -62,10 +62,12 @@ class Arm:
         flags: Of `train`.
         shown: Whose headroom foretells it: that of the student, shown its demonstration in this way, or of the served
             `TEACHER`; None: nobody's, for the golden text is learnt whatever anyone can do.
+        rates: So many times the learning rates of `--rates`.
     """
 
     flags: Flags
     shown: str | None
+    rates: float = 1
 
     @property
     def served(self) -> bool:
