@@ -140,6 +140,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     )
     warn_of_no_floor(resolved)
     warn_of_no_effect(settings)
+    warn_of_slow_adapters(resolved)
     warn_of_thinking(settings)
     warn_of_leaking(settings, train_rows)
     warn_of_short_answers(settings, train_rows, encoder)
@@ -187,6 +188,16 @@ def warn_of_no_effect(settings: Train) -> None:
     if idle:
         has = "has" if len(idle) == 1 else "have"
         print(f"warning: {', '.join(idle)} {has} no effect with --objective {settings.objective}")
+
+
+def warn_of_slow_adapters(resolved: Resolved) -> None:
+    """Say when adapters get the published learning rate, which is one for all weights, because none was given."""
+    rate, given = resolved.settings.learning_rate, resolved.origins.get("learning_rate", "default") != "default"
+    if resolved.settings.use_peft and rate == Train.learning_rate and not given:
+        print(
+            f"warning: --learning_rate {rate:g} is the published one, for all weights. LoRA adapters usually get about "
+            f"ten times as much: --learning_rate {10 * rate:g}"
+        )
 
 
 def warn_of_thinking(settings: Train) -> None:

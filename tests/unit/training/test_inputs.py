@@ -42,6 +42,20 @@ def test_nothing_is_named_that_has_an_effect_or_is_as_it_was(said, words):
     assert said("no effect", *words) == []
 
 
+def test_adapters_at_the_learning_rate_of_all_weights_are_told_what_they_usually_get(said):
+    (found,) = said("LoRA adapters", "--use_peft")
+    assert found.startswith("warning: --learning_rate 2e-05 is ") and found.endswith(
+        "ten times as much: --learning_rate 0.0002"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--use_peft", "--learning_rate", "2e-5"), ("--use_peft", "--learning_rate", "1e-4")]
+)
+def test_nothing_is_said_of_a_learning_rate_that_was_chosen_or_is_for_all_weights(said, words):
+    assert said("LoRA adapters", *words) == []
+
+
 @pytest.fixture
 def short(tmp_path):
     """Rows whose answers have a few tokens."""
