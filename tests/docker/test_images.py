@@ -16,9 +16,10 @@ CPU = ("docker-compose.yml", "docker/compose.cpu.yml")
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
-def publish(*words: str) -> subprocess.CompletedProcess[str]:
-    """docker/publish, far from any registry that this machine is logged in to."""
-    return subprocess.run(["docker/publish", *words], cwd=ROOT, capture_output=True, text=True, env=os.environ)
+def publish(*words: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """docker/publish, far from any registry that this machine is logged in to; programs of `path` come first."""
+    environ = os.environ | {"PATH": f"{path}:{os.environ['PATH']}"}
+    return subprocess.run(["docker/publish", *words], cwd=ROOT, capture_output=True, text=True, env=environ)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,16 @@ def test_published_images_carry_their_contents_and_how_they_were_made():
         assert target["labels"]["org.opencontainers.image.version"] == "1.2.3"
         assert target["output"] == ["type=image,push=true"]
     assert re.fullmatch(r"[0-9a-f]{40}", targets["trainer"]["args"]["GIT_COMMIT"])
+
+
+@pytest.mark.parametrize(("version", "moves"), [("v1.2.3", True), ("v1.2.3-rc1", False)])
+def test_a_release_alone_moves_the_tag_without_a_version(version, moves, tmp_path):
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "docker").chmod(0o755)
+    answer = publish("join", "cuda", "example.org/you", version, path=str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    assert f"--tag example.org/you/self-distillation-trainer:cuda-{version[1:]}" in answer.stdout
+    assert answer.stdout.splitlines()[0].endswith("--tag example.org/you/self-distillation-trainer:cuda") == moves
 
 
 def test_the_stack_with_a_gpu_publishes_the_trainer_alone_as_its_teacher_is_stock():
