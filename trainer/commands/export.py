@@ -19,7 +19,7 @@ from ..data.rows.row import Row
 from ..errors import TrainerError, UsageError
 from ..evaluation.same_answers import first_difference, greedy_answers
 from ..models.configuration import first_line, is_adapter
-from ..models.export import load_merged, require_base, round_weights, write_adapter, write_model
+from ..models.export import load_merged, require_base, round_weights, think_as_trained, write_adapter, write_model
 from ..models.loading import load_student
 from ..models.student import context_window, encoder_for, load_tokenizer
 from ..reporting.headline import title_text
@@ -144,6 +144,7 @@ def _write(settings: Export, found: Run, chosen: Chosen, folder: Path) -> str:
     encoder = _encoder(checkpoint)
     prompts, what = _prompts(found, encoder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    thinks_otherwise = think_as_trained(encoder.tokenizer, enable_thinking=checkpoint.enable_thinking)
     model: Any = load_student(checkpoint)
     as_trained = greedy_answers(model.to(device), encoder, prompts)
     if not settings.adapter:
@@ -163,7 +164,16 @@ def _write(settings: Export, found: Run, chosen: Chosen, folder: Path) -> str:
     place = first_difference(again, prompts, expected, answers, ties=not settings.adapter)
     if place is not None:
         raise TrainerError(_otherwise(*place, what, expected, answers, encoder))
-    return _verified(settings, chosen, what, expected, as_trained)
+    verified = _verified(settings, chosen, what, expected, as_trained)
+    return f"{verified} {_of_thinking(checkpoint)}" if thinks_otherwise else verified
+
+
+def _of_thinking(settings: Train) -> str:
+    state, other = ("on", "off") if settings.enable_thinking else ("off", "on")
+    return (
+        f"Its chat template has thinking {state}, as it was trained; a request turns it {other} by "
+        f'chat_template_kwargs: {{"enable_thinking": {str(not settings.enable_thinking).lower()}}}.'
+    )
 
 
 def _otherwise(

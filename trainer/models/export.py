@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -47,6 +48,29 @@ def round_weights(model: PreTrainedModel, dtype: torch.dtype, *, adapters_alone:
     for name, weight in model.named_parameters():
         if MARK_OF_ADAPTERS in name or not adapters_alone:
             weight.data = weight.data.to(dtype)
+
+
+def think_as_trained(tokenizer: Any, *, enable_thinking: bool) -> bool:
+    """Let the chat template take a run's `enable_thinking` where a request says nothing of it.
+
+    Servers and transformers pass nothing unless they are told to, and then many templates open a thinking block, so
+    the model would answer other prompts than it was trained on.
+
+    Returns:
+        Whether the template had another choice of its own.
+    """
+    template, messages = tokenizer.chat_template, [{"role": "user", "content": "a text"}]
+    if not isinstance(template, str):
+        return False
+    unsaid, said = (
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **given)
+        for given in ({}, {"enable_thinking": enable_thinking})
+    )
+    if unsaid == said:
+        return False
+    value = "true" if enable_thinking else "false"
+    tokenizer.chat_template = f"{{%- set enable_thinking = enable_thinking | default({value}) %}}\n{template}"
+    return True
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

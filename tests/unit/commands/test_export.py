@@ -89,6 +89,34 @@ def usual_umask():
     os.umask(before)
 
 
+THINKING = (
+    "{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}{%- endfor %}{%- if add_generation_prompt %}<|assistant|>"
+    "{%- if enable_thinking is defined and enable_thinking is false %}<no thoughts>{%- endif %}{%- endif %}"
+)
+
+
+@pytest.mark.parametrize(("words", "opens"), [((), "<no thoughts>"), (("--enable_thinking",), "")])
+def test_a_model_that_may_think_thinks_as_it_was_trained_where_a_request_says_nothing(
+    trained, tmp_path, capsys, words, opens
+):
+    (tmp_path / "thinking.jinja").write_text(THINKING)
+    run = trained(
+        f"thinking{len(words)}", "--chat_template", str(tmp_path / "thinking.jinja"), "--max_steps", "1", *words
+    )
+    assert exported(run, tmp_path / "model") == 0
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+
+    def prompt(**given):
+        chat = [{"role": "user", "content": "Hi."}]
+        return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **given)
+
+    assert prompt() == f"<|user|>Hi.<|assistant|>{opens}"
+    assert [prompt(enable_thinking=on)[-13:] for on in (False, True)] == ["<no thoughts>", "|><|assistant|>"[-13:]]
+    said = "Its chat template has thinking off, as it was trained"
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert (said in capsys.readouterr().out, said in card) == (not words, not words)
+
+
 def test_the_folder_has_what_tools_read_and_nothing_of_training_and_everyone_can_read_it(full, tmp_path, usual_umask):
     assert exported(full, tmp_path / "deep" / "model") == 0
     files = {path.name: path for path in (tmp_path / "deep" / "model").iterdir()}
