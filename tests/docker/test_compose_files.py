@@ -101,6 +101,12 @@ def test_settings_of_the_env_file_become_flags_that_follow_the_configuration_fil
     assert teacher["environment"]["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
+def test_what_is_served_before_and_after_training_has_thinking_off_as_in_training(rendered):
+    services = rendered(GPU, "COMPOSE_PROFILES=chat")["services"]
+    for name in ("student", "student-before"):
+        assert services[name]["command"][-2:] == ["--default-chat-template-kwargs.enable_thinking", "false"]
+
+
 def test_the_gpu_stack_reserves_a_gpu_for_both_services_and_the_cpu_stack_for_none(rendered):
     assert {name: reserves_gpu(service) for name, service in rendered(GPU)["services"].items()} == {
         "teacher": True,
