@@ -134,20 +134,19 @@ def left_by_cut(events: list[Event], draw: random.Random) -> dict[str, tuple[str
     moment = draw.randint(0, last)  # until when changes of names came to the disk by themselves
     flushes = {event["flushed"]: number for number, event in enumerate(events) if event["flushed"]}
     state: dict[str, tuple[str | None, ...] | None] = {".": None}
-    folders = ["."]
+    folders = [(".", events[last]["tree"]["."][0])]  # by its inode a folder is known under its names before and after
     while folders:
-        folder = folders.pop()
-        inode = events[last]["tree"].get(folder, [None])[0]
+        folder, inode = folders.pop()
         own = [n for path, n in flushes.items() if events[n]["tree"].get(path, [0])[0] == inode]
         listed = events[max([moment, *own])]["tree"]
-        home = next((path for path, (number, digest) in listed.items() if number == inode and digest is None), folder)
-        for path, (number, digest) in listed.items():
+        home = next((path for path, (number, digest) in listed.items() if number == inode and digest is None), None)
+        for path, (number, digest) in listed.items():  # of a folder that was not there yet: nothing
             if path == "." or os.path.dirname(path) != ("" if home == "." else home):
                 continue
             here = os.path.normpath(os.path.join(folder, os.path.basename(path)))
             if digest is None:
                 state[here] = None
-                folders.append(here)
+                folders.append((here, number))
             else:
                 state[here] = _contents(events, number)
     return state
