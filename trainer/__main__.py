@@ -7,7 +7,7 @@ import signal
 import sys
 
 from . import COMMAND, __version__, prepare
-from .errors import TrainerError, UsageError, abridged, of_file
+from .errors import NO_ROOM, TrainerError, UsageError, abridged, of_file
 from .run.processes import is_main_process, require_numbers
 from .run.streams import in_utf8, make_lasting, printable
 from .settings.options import SUBCOMMANDS
@@ -26,7 +26,7 @@ usage: {COMMAND} SUBCOMMAND [flags]
 `{COMMAND} SUBCOMMAND --help` lists its flags."""
 
 # Of files that could not be used: what the machine lacks, and not what the user typed.
-MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+MACHINES = {*NO_ROOM, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def shown(message: str) -> str:
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
         print(f"error: {shown(of_file(error))}", file=sys.stderr)
         return TrainerError.exit_code if error.errno in MACHINES else UsageError.exit_code

@@ -3,6 +3,9 @@
 Every message says what was found, what was expected and what to type next.
 """
 
+import errno
+import tempfile
+
 LONGEST = 2_000  # characters of a message
 
 
@@ -36,6 +39,15 @@ def abridged(message: str) -> str:
     return message if len(message) <= LONGEST else f"{message[:half]} … {message[-half:]}"
 
 
+# No room: the disk is full, the quota is used up, or a file may not become so large.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def of_file(error: OSError) -> str:
     """The message for a file that could not be used, where nothing that is nearer to it has one."""
+    if error.filename is None:
+        return (
+            f"{error.strerror}: a file could not be written, and the system does not say which. Make room where the "
+            f"output goes and in the folder for temporary files, {tempfile.gettempdir()} (TMPDIR names another)."
+        )
     return f"can't use {error.filename}: {error.strerror}. Expected a path that can be, and room where it is written."

@@ -23,12 +23,11 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 
-from ..errors import TrainerError
+from ..errors import NO_ROOM, TrainerError
 from .atomic import sync, write_json
 
 STAGING, REMOVED = ".staging.tmp", ".removed.tmp"  # left by a kill, they go as all files of such names do
 MANIFEST = "manifest.json"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HASHING_THREADS = 8  # hashlib lets other threads run; more than this waits for the disk
 
 
@@ -255,13 +254,14 @@ def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
     """Whether a failed write into `folder` is due to a full disk or a used-up quota.
 
     safetensors tells the number of the system's error in its message. torch has a RuntimeError that tells no
-    reason: a disk that it filled takes no further bytes, so that is tried.
+    reason: a disk that it filled takes no further bytes, so that is tried, and a file that it filled is as large as
+    this process may make one.
     """
     while error is not None:
         told = isinstance(error, OSError) and error.errno in NO_ROOM
         if told or any(f"(os error {number})" in str(error) for number in NO_ROOM):
             return True
-        if isinstance(error, RuntimeError) and not takes_bytes(folder):
+        if isinstance(error, RuntimeError) and (has_largest_file(folder) or not takes_bytes(folder)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -271,6 +271,14 @@ def largest_file() -> str:
     """What to say of a limit on the size of files, where this process has one."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return "" if limit == resource.RLIM_INFINITY else f", and files of at most {in_words(limit)} allowed (`ulimit -f`)"
+
+
+def has_largest_file(folder: Path) -> bool:
+    """Whether a file in a folder has the most bytes that this process may write into one."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return limit != resource.RLIM_INFINITY and any(
+        path.stat().st_size >= limit for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def takes_bytes(folder: Path) -> bool:

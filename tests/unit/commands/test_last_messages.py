@@ -1,6 +1,8 @@
 """What no nearer place has a message for ends in one all the same: odd paths, odd machines, very long values."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -23,6 +25,17 @@ def test_a_name_that_is_too_long_for_a_file_is_wrong_usage(words, capsys):
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("error: ") and "File name too long" in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_library_that_finds_no_room_for_a_temporary_file_ends_in_a_message(number, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("trainer.commands.report.run", full)
+    assert main(["report", "run"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {os.strerror(number)}: a file could not be written") and "TMPDIR" in said
 
 
 def test_a_message_that_quotes_much_loses_its_middle(capsys):

@@ -302,3 +302,13 @@ def test_a_file_that_is_larger_than_this_process_may_write_is_told_as_want_of_ro
     assert checkpoint.largest_file() == ""
     monkeypatch.setattr(checkpoint.resource, "getrlimit", lambda kind: (2_500_000, 2_500_000))
     assert checkpoint.largest_file() == ", and files of at most 2.5 MB allowed (`ulimit -f`)"
+
+
+def test_a_file_that_torch_could_not_finish_at_the_limit_is_told_as_want_of_room_too(tmp_path, monkeypatch):
+    failed = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2503424 vs 2503316")
+    (tmp_path / "optimizer.pt").write_bytes(bytes(2_503_316))
+    assert not checkpoint.is_of_full_disk(failed, tmp_path)
+    monkeypatch.setattr(checkpoint.resource, "getrlimit", lambda kind: (2_503_316, 2_503_316))
+    assert checkpoint.is_of_full_disk(failed, tmp_path)
+    (tmp_path / "optimizer.pt").write_bytes(b"whole")
+    assert not checkpoint.is_of_full_disk(failed, tmp_path)
