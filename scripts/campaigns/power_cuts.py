@@ -134,7 +134,8 @@ def left_by_cut(events: list[Event], draw: random.Random) -> dict[str, tuple[str
     moment = draw.randint(0, last)  # until when changes of names came to the disk by themselves
     flushes = {event["flushed"]: number for number, event in enumerate(events) if event["flushed"]}
     state: dict[str, tuple[str | None, ...] | None] = {".": None}
-    folders = [(".", events[last]["tree"]["."][0])]  # by its inode a folder is known under its names before and after
+    # By its inode a folder is known under its names before and after. In the first events there may be none.
+    folders = [(".", events[last]["tree"].get(".", [None])[0])]
     while folders:
         folder, inode = folders.pop()
         own = [n for path, n in flushes.items() if events[n]["tree"].get(path, [0])[0] == inode]
