@@ -10,6 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.chat_template import REFUSALS
 from ..errors import UsageError
 from ..settings.options import Student
 from .configuration import base_of, is_adapter
@@ -62,10 +63,13 @@ def think_as_trained(tokenizer: Any, *, enable_thinking: bool) -> bool:
     template, messages = tokenizer.chat_template, [{"role": "user", "content": "a text"}]
     if not isinstance(template, str):
         return False
-    unsaid, said = (
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **given)
-        for given in ({}, {"enable_thinking": enable_thinking})
-    )
+    try:
+        unsaid, said = (
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **given)
+            for given in ({}, {"enable_thinking": enable_thinking})
+        )
+    except REFUSALS:  # such as of a conversation without a system message
+        return False
     if unsaid == said:
         return False
     value = "true" if enable_thinking else "false"
