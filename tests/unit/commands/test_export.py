@@ -1,5 +1,6 @@
 """Export: the folder holds the checkpoint's weights, answers as it does, and its card says what the run's files say."""
 
+import copy
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trainer.__main__ import main
 from trainer.commands import export
 from trainer.evaluation.same_answers import first_difference
+from trainer.models.export import think_as_trained
 from trainer.reporting.headline import change
 from trainer.reporting.runs import read_run
 
@@ -115,6 +117,27 @@ def test_a_model_that_may_think_thinks_as_it_was_trained_where_a_request_says_no
     said = "Its chat template has thinking off, as it was trained"
     card = (tmp_path / "model" / "README.md").read_text()
     assert (said in capsys.readouterr().out, said in card) == (not words, not words)
+
+
+def test_a_real_template_that_may_think_is_changed_once_and_still_takes_the_word_of_a_request(real_tokenizer):
+    tokenizer = copy.deepcopy(real_tokenizer("qwen3"))
+    chat = [{"role": "user", "content": "Hi."}]
+    off, on = (
+        tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
+        for thinking in (False, True)
+    )
+    assert think_as_trained(tokenizer, enable_thinking=False) and off != on
+    assert not think_as_trained(tokenizer, enable_thinking=False)
+    assert tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == off
+    for thinking, expected in ((False, off), (True, on)):
+        told = {"add_generation_prompt": True, "enable_thinking": thinking}
+        assert tokenizer.apply_chat_template(chat, tokenize=False, **told) == expected
+
+
+def test_a_template_that_refuses_a_bare_question_stays_as_it_is(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = refusing = "{{ raise_exception('a system message is needed') }}{{ enable_thinking }}"
+    assert not think_as_trained(tokenizer, enable_thinking=False) and tokenizer.chat_template == refusing
 
 
 def test_the_folder_has_what_tools_read_and_nothing_of_training_and_everyone_can_read_it(full, tmp_path, usual_umask):
