@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
-from ..errors import Stopped, TeacherError
+from ..errors import Stopped, TeacherError, UsageError
 from ..evaluation.objective import choose_objective, record_choice
 from ..evaluation.run_scores import RunScores
 from ..evaluation.scorer import Scorer, load_scorer
@@ -100,7 +100,14 @@ def complete(resolved: Resolved) -> TrainResult:
 
 
 def result_of(directory: Path, summary: dict[str, Any]) -> TrainResult:
-    """A run's result, from its summary."""
+    """A run's result, from its summary.
+
+    Raises:
+        UsageError: the summary is damaged.
+    """
+    for name in ("scores", "changes"):
+        if not isinstance(summary.get(name, {}), dict):
+            raise UsageError(f"{directory / 'summary.json'} is damaged: {name} is no object. Move it away to go on.")
     scores, model = summary.get("scores", {}), summary.get("model")
     return TrainResult(
         directory=directory,

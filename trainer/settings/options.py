@@ -425,7 +425,9 @@ class Generate:
         at_least=1,
         at_most=10,
     )
-    best_of: int = option(1, "answers for each prompt, of which the one with the best grade is kept", at_least=1)
+    best_of: int = option(
+        1, "answers for each prompt, of which the one with the best grade is kept", at_least=1, at_most=1000
+    )
     format: str = option("json", "of the data files", choices=("json", "jsonl", "parquet"))
     vllm_server_max_concurrency: int | None = option(
         None,

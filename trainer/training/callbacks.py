@@ -127,6 +127,8 @@ class StepRecorder(TrainerCallback):
         self._display.close()
 
     def on_train_begin(self, args, state, control, **kwargs):
+        told = (logs["num_tokens"] for logs in reversed(state.log_history) if "num_tokens" in logs)
+        self._tokens_seen = next(told, 0.0)  # of a run that goes on
         if state.is_world_process_zero and sys.stdout.isatty() and is_watched():
             self._view = StepView(state.global_step, state.max_steps, self.teacher)
             self._display.enter_context(shown(self._view))

@@ -1,13 +1,18 @@
 """The objectives `sft` and `seqkd`: TRL's SFT trainer over targets."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from trl import SFTTrainer
 
+from ..run.atomic import write_json
 from .order import ResumedOrder
 from .sharding import ShardedTraining
 from .stopping import FiniteLoss
+
+TOKENS = "num_tokens.json"  # what TRL counts over a whole run, and keeps in memory alone
 
 
 class SupervisedTrainer(ShardedTraining, ResumedOrder, FiniteLoss, SFTTrainer):
@@ -22,6 +27,16 @@ class SupervisedTrainer(ShardedTraining, ResumedOrder, FiniteLoss, SFTTrainer):
                 weight.data = weight.data.float()
         self._leave_out_unknown_balance()
         self.shard()
+
+    def _save_more(self, folder: Path) -> None:
+        super()._save_more(folder)
+        if self.is_world_process_zero():
+            write_json(folder / TOKENS, self._total_train_tokens)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if (file := Path(resume_from_checkpoint) / TOKENS).exists():  # older checkpoints have none
+            self._total_train_tokens = json.loads(file.read_text(encoding="utf-8"))
 
     def _leave_out_unknown_balance(self) -> None:
         """TRL adds the routers' balancing loss for every model that could tell of them, also where it has no experts.

@@ -3,10 +3,14 @@
 import errno
 import json
 import os
+import time
+from itertools import pairwise
 
 import pytest
 
 from trainer.__main__ import main
+from trainer.commands.train import result_of
+from trainer.errors import UsageError
 
 LONG_NAME = "x" * 300
 
@@ -36,6 +40,39 @@ def test_a_library_that_finds_no_room_for_a_temporary_file_ends_in_a_message(num
     assert main(["report", "run"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"error: {os.strerror(number)}: a file could not be written") and "TMPDIR" in said
+
+
+def test_half_an_address_is_no_server_and_is_not_waited_for(capsys):
+    began = time.monotonic()
+    assert main(["eval", "--served", "http://0.0", "--eval_data_path", "data/tiny_world/eval_data.json"]) == 3
+    said = capsys.readouterr().err
+    assert "no address of a server: 0.0" in said and "http://127.0.0.1:8000" in said
+    assert time.monotonic() - began < 60  # --teacher_patience is 120
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused_and_a_few_are_not(tmp_path, capsys):
+    bomb = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghij")
+    )
+    (tmp_path / "tools.yaml").write_text(bomb)
+    words = [
+        "generate",
+        "--recipe",
+        "tooluse",
+        "--tools",
+        str(tmp_path / "tools.yaml"),
+        "--base_url",
+        "http://127.0.0.1:9",
+    ]
+    assert main(words) == 2
+    assert "values when its aliases (*name) are followed, expected at most 1,000,000." in capsys.readouterr().err
+    (tmp_path / "tools.yaml").write_text("- &a {name: one, parameters: {type: object, properties: {}}}\n- *a\n")
+    assert main([*words, "--teacher_patience", "0"]) == 2 and "2 tools are named" in capsys.readouterr().err
+
+
+def test_a_summary_whose_parts_are_something_else_is_damaged(tmp_path):
+    with pytest.raises(UsageError, match=r"summary.json is damaged: scores is no object"):
+        result_of(tmp_path, {"scores": "none"})
 
 
 def test_a_message_that_quotes_much_loses_its_middle(capsys):

@@ -234,6 +234,12 @@ def _of_certificate(error: Any, words: str, asked: Asked) -> Failure:
     return Failure(said, advice=advice, healing=Healing.NEVER, asked=asked)
 
 
+def _of_address(error: Any, words: str, asked: Asked) -> Failure:
+    """Of a host such as `0.0`, which is neither a name nor a whole address."""
+    advice = "Pass the URL with the server's name, or its whole address, such as http://127.0.0.1:8000."
+    return Failure(f"no address of a server: {words}", advice=advice, healing=Healing.NEVER, asked=asked)
+
+
 def _of_tls(error: Any, words: str, asked: Asked) -> Failure:
     host = asked.address.origin.partition("://")[2]
     advice = f"Probably it speaks no TLS on this port: pass http://{host}."
@@ -285,6 +291,7 @@ CAUSES: tuple[tuple[Any, Any], ...] = (
     ((ssl.SSLCertVerificationError,), _of_certificate),
     ((ssl.SSLError,), _of_tls),
     ((socket.gaierror,), _of_name),
+    ((aiohttp.InvalidURL,), _of_address),
     ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), _of_proxy),
     (("ProxyConnectionError", "ProxyError", "ProxyTimeoutError"), _of_proxy),
     ((TimeoutError,), _of_timeout),
