@@ -1,5 +1,6 @@
 """What people see while something takes long: on a terminal, in a log file, on a dashboard."""
 
+import json
 import os
 import pty
 import re
@@ -186,8 +187,21 @@ def test_without_a_served_teacher_none_is_mentioned():
     assert not any("teacher" in line for line in shown(view))
 
 
+def test_a_resumed_run_counts_the_tokens_of_its_steps_from_where_it_stopped(tmp_path: Path):
+    history = [{"loss": 0.6, "num_tokens": 70.0}, {"loss": 0.5, "num_tokens": 100.0}, {"eval/new_skill": 1.0}]
+    state: Any = SimpleNamespace(global_step=2, max_steps=4, is_world_process_zero=True, log_history=history)
+    with StepRecorder(RunDirectory(tmp_path), 8) as recorder:
+        recorder.on_train_begin(None, state, None)
+        recorder.on_step_begin(None, state, None)
+        state.global_step = 3
+        recorder.on_step_end(None, state, None)
+        recorder.on_log(None, state, None, logs={"loss": 0.5, "learning_rate": 1e-3, "num_tokens": 125.0})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["tokens"] == 25
+
+
 def test_off_a_terminal_a_step_is_one_plain_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    state: Any = SimpleNamespace(global_step=0, max_steps=2, is_world_process_zero=True)
+    state: Any = SimpleNamespace(global_step=0, max_steps=2, is_world_process_zero=True, log_history=[])
     with StepRecorder(RunDirectory(tmp_path), 8) as recorder:
         recorder.on_train_begin(None, state, None)
         recorder.on_step_begin(None, state, None)
