@@ -11,6 +11,7 @@ import pytest
 from trainer.__main__ import main
 from trainer.commands.train import result_of
 from trainer.errors import UsageError
+from trainer.settings.yaml_files import read_yaml_file
 
 LONG_NAME = "x" * 300
 
@@ -50,24 +51,28 @@ def test_half_an_address_is_no_server_and_is_not_waited_for(capsys):
     assert time.monotonic() - began < 60  # --teacher_patience is 120
 
 
-def test_aliases_that_stand_for_billions_of_values_are_refused_and_a_few_are_not(tmp_path, capsys):
-    bomb = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
-        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghij")
-    )
-    (tmp_path / "tools.yaml").write_text(bomb)
-    words = [
-        "generate",
-        "--recipe",
-        "tooluse",
-        "--tools",
-        str(tmp_path / "tools.yaml"),
-        "--base_url",
-        "http://127.0.0.1:9",
-    ]
-    assert main(words) == 2
-    assert "values when its aliases (*name) are followed, expected at most 1,000,000." in capsys.readouterr().err
-    (tmp_path / "tools.yaml").write_text("- &a {name: one, parameters: {type: object, properties: {}}}\n- *a\n")
-    assert main([*words, "--teacher_patience", "0"]) == 2 and "2 tools are named" in capsys.readouterr().err
+BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--recipe", "tooluse", "--tools"],
+        ["generate", "--recipe"],
+        ["train", "--dry_run", "--config"],
+    ],
+)
+def test_aliases_that_stand_for_billions_of_values_are_refused_wherever_yaml_is_read(words, tmp_path, capsys):
+    (tmp_path / "bomb.yaml").write_text(BOMB)
+    assert main([*words, str(tmp_path / "bomb.yaml")]) == 2
+    assert "its aliases (*name) stand for 4,412,961,506 values, expected at most 1,000,000" in capsys.readouterr().err
+
+
+def test_a_few_aliases_are_followed(tmp_path):
+    (tmp_path / "few.yaml").write_text("- &a {learning_rate: 1}\n- *a\n")
+    assert read_yaml_file(tmp_path / "few.yaml") == [{"learning_rate": 1}] * 2
 
 
 def test_a_summary_whose_parts_are_something_else_is_damaged(tmp_path):

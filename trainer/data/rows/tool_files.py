@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ...errors import UsageError
+from ...settings.yaml_files import bounded
 from .openapi import Described, operations
 from .row import BadRow, Tool
 from .schemas import BadTool, as_sent, on_one_line, within
@@ -30,9 +31,6 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", ["<"]),
 ):
     _YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _first)
-
-
-MOST_VALUES = 1_000_000  # of a YAML file: a few aliases in each other can stand for billions
 
 
 def load_tools(path: str) -> tuple[Tool, ...]:
@@ -79,28 +77,11 @@ def _content(source: Path) -> Any:
     try:
         text = source.read_text(encoding="utf-8-sig")
         if source.suffix in (".yaml", ".yml"):
-            content = yaml.load(text, _YamlLoader)
-            if (values := _values_in(content, {})) > MOST_VALUES:
-                followed = f"it holds {values:,} values when its aliases (*name) are followed"
-                raise BadTool(f"{followed}, expected at most {MOST_VALUES:,}.")
-            return json.loads(json.dumps(content))
+            return json.loads(json.dumps(bounded(yaml.load(text, _YamlLoader))))
         return _json_or_lines(text)
-    except BadTool:
-        raise
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         kinds = "expected JSON, or YAML in a file whose name ends in .yaml or .yml"
         raise BadTool(f"can't be read ({on_one_line(str(error))}); {kinds}.") from error
-
-
-def _values_in(value: Any, known: dict[int, int]) -> int:
-    """The values that a YAML value writes down as JSON, where aliases share some of it; of a circle any number."""
-    if not isinstance(value, (dict, list)):
-        return 1
-    if id(value) not in known:
-        known[id(value)] = 0
-        inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_values_in(each, known) for each in inner)
-    return known[id(value)]
 
 
 def _json_or_lines(text: str) -> Any:
