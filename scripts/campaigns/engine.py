@@ -149,18 +149,8 @@ def container(engine: Engine, words: list[object], run: Path) -> Iterator[str]:
     """The name of a container that is not started yet, of a `train` into `run`; it is removed at the end."""
     name = f"campaign-{os.getpid()}-{run.name}"
     folders = ["--volume", f"{WORLD}:{WORLD}:ro", "--volume", f"{run.parent}:{run.parent}"]
-    guards = [
-        "--init",
-        "--network",
-        "none",
-        "--read-only",
-        "--tmpfs",
-        "/tmp:exec",
-        "--tmpfs",
-        "/cache:mode=1777",
-        "--cap-drop",
-        "ALL",
-    ]
+    guards = ["--init", "--network", "none", "--cap-drop", "ALL", "--read-only"]
+    guards += ["--tmpfs", "/tmp:exec", "--tmpfs", "/cache:mode=1777"]
     settings = ["--env", "HF_HUB_OFFLINE=1", "--env", "OMP_NUM_THREADS=1", "--user", f"{USER}:{GROUP}"]
     engine.docker("create", "--name", name, *folders, *guards, *settings, IMAGE, "train", *words, "--output_dir", run)
     try:
