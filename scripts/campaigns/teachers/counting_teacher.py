@@ -9,14 +9,13 @@ from typing import Self
 
 from aiohttp import web
 
-SECONDS = 0.02
-
 
 class CountingTeacher:
     """Answers depend on the messages and the seed alone; every tenth one, by its seed, is cut off.
 
     Args:
         failing: Share of requests that meet a 503 or a reset connection, by chance with a fixed seed.
+        seconds: That an answer takes, give or take a half.
 
     Attributes:
         asked: How often each request came, by what it says.
@@ -24,8 +23,9 @@ class CountingTeacher:
         alive: While false, every request meets a reset connection.
     """
 
-    def __init__(self, failing: float = 0.0):
+    def __init__(self, failing: float = 0.0, seconds: float = 0.02):
         self.failing = failing
+        self.seconds = seconds
         self.asked: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = 0
         self.alive = True
@@ -78,7 +78,7 @@ class CountingTeacher:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(SECONDS * (0.5 + random.random()))
+            await asyncio.sleep(self.seconds * (0.5 + random.random()))
             self._reset_if_dead(request)
             if self._chance.random() < self.failing:
                 return self._fault(request)
