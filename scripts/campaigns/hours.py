@@ -132,7 +132,7 @@ def lines_of(file: Path) -> int:
 def watched(process: ForkServerProcess, folder: Path, done: Callable[[], int]) -> list[Sample]:
     """Samples until the process ends, at growing intervals, some thousand in a day.
 
-    The interval is a two-hundredth of the time that has passed, so the last two thirds have enough of them at any speed.
+    It is a two-hundredth of the time that has passed, so the last two thirds have enough of them at any speed.
     """
     began, samples = time.monotonic(), []
     while process.exitcode is None and (passed := time.monotonic() - began) < LONGEST:
