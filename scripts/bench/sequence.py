@@ -9,18 +9,19 @@ before, then `eval` of that checkpoint on test rows of every skill and of the pr
 world's student learns five new skills of eight tools each (one thread a run, as many runs as there are cores); with
 it a real model (`scripts/fetch_small_model`) learns the five house rules, one run at a time.
 
-    none          nothing is replayed
-    replay 0.02   --replay_share 0.02 --replay_data_path RUN1,RUN2,…: prompts of all earlier runs, without answers
-    replay 0.1    the same with 0.1
-    mixed         each run learns the rows of all skills so far, in as many steps: the ceiling, where all rows are kept
+    none           nothing is replayed
+    replay 0.02    --replay_share 0.02 --replay_data_path RUN1,RUN2,…: prompts of all earlier runs, without answers
+    replay 0.1     the same with 0.1
+    first teaches  the same, and the teacher of every run is the model before all skills (--teacher_model_name_or_path)
+    mixed          each run learns the rows of all skills so far, in as many steps: the ceiling, where all rows are kept
 
 The first run has nothing earlier to replay; a real model replays the shipped general prompts in every run, the first
 too. The column `shown` tells what the student makes of the next skill when it is shown the row's demonstration. That is
-what its teacher will be in the next run, so `sdft` can't come further.
+what its teacher will be in the next run, so `sdft` can't come further. Only with `first teaches` it is another.
 
 `first_skill_kept` and `second_skill_kept` are a skill's accuracy after three skills over that when it was learnt,
-`prior_skills_kept` that of the prior skills over that before the first, all with `replay 0.1`; median, least, most of
-seeds. Intervals are 95 %, percentile bootstrap over seeds and test rows.
+`prior_skills_kept` that of the prior skills over that before the first, all with `first teaches`; median, least, most
+of seeds. Intervals are 95 %, percentile bootstrap over seeds and test rows.
 
 `--work` keeps rows, runs and answers, so that a measurement goes on where it was interrupted. A run there is known by
 its settings and rows; after a change to the trainer delete the folder.
@@ -57,15 +58,18 @@ class Arm:
 
     Attributes:
         share: Of the prompts of a step, how many are replayed.
+        first_teaches: Whether the model before all skills is the teacher of each, not the student of the run.
         is_mixed: Whether the rows of all skills so far are learnt together.
     """
 
     share: float = 0.0
+    first_teaches: bool = False
     is_mixed: bool = False
 
 
-ARMS = {"none": Arm(), "replay 0.02": Arm(0.02), "replay 0.1": Arm(0.1), "mixed": Arm(is_mixed=True)}
-HEADLINE_ARM, HEADLINE_SKILLS = "replay 0.1", 3
+ARMS = {"none": Arm(), "replay 0.02": Arm(0.02), "replay 0.1": Arm(0.1), "first teaches": Arm(0.1, True),
+        "mixed": Arm(is_mixed=True)}  # fmt: skip
+HEADLINE_ARM, HEADLINE_SKILLS = "first teaches", 3
 PRIOR, SHOWN = "prior skills", "next skill, shown"
 EVERY_RUN = {"objective": "sdft", "save_steps": 10_000, "save_total_limit": 1, "local_files_only": True}
 QUICK = {"skills": 2, "arms": ["none", "replay 0.1"], "seeds": [1], "epochs": 0.25}
@@ -91,6 +95,8 @@ def chain(world: World, arm: Arm, seed: int) -> list[Run]:
         replayed = [*([str(world.general)] if world.general else []), *(run.name for run in found)]
         if arm.share and replayed:
             flags |= {"replay_share": arm.share, "replayed": replayed}
+        if arm.first_teaches and found:
+            flags |= {"teacher_kind": "base", "teacher_model_name_or_path": str(world.student)}
         start = found[-1].name if found else None
         digest = hashlib.sha256(json.dumps([flags, start], sort_keys=True).encode()).hexdigest()[:8]
         found.append(Run(f"{world.skills[number]}-{seed}-{digest}", flags, start))

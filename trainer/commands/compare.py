@@ -175,11 +175,8 @@ def _encoder(model: Compared, settings: Compare) -> Any:
     from ..models.student import context_window, encoder_for, load_tokenizer
 
     own = _settings_of(model.folder, settings)
-    try:
-        window = context_window(own)
-        return encoder_for(own, load_tokenizer(own), window)
-    except UsageError as error:  # the flag is that of other subcommands
-        raise UsageError(str(error).replace("Pass --model_name_or_path", "Pass")) from error
+    window = context_window(own)
+    return encoder_for(own, load_tokenizer(own), window)
 
 
 def _readable(rows: list[Row], encoders: Sequence[Any], settings: Compare) -> list[Row]:

@@ -31,9 +31,7 @@ def read_configuration(settings: Student) -> PreTrainedConfig:
             base_of(name), local_files_only=settings.local_files_only, trust_remote_code=False
         )
     except Exception as error:  # whatever transformers makes of a config.json, it is the user's file
-        raise UsageError(
-            f"no student at {name!r}: {first_line(error)} Pass --model_name_or_path FOLDER|HUB_NAME."
-        ) from error
+        raise UsageError(f"no model at {name!r}: {first_line(error)} Pass FOLDER|HUB_NAME of one.") from error
     _require_unquantised(config, name)
     _require_language(config, name)
     return config
@@ -106,17 +104,15 @@ def _look_at_folder(name: str) -> None:
     """Refuse what lies at a path and is no model as transformers saves it; a name on the hub is none of these."""
     path = Path(name)
     if path.is_file():
-        raise UsageError(f"no student at {name!r}: that is a file. Pass the folder that holds config.json.")
+        raise UsageError(f"no model at {name!r}: that is a file. Pass the folder that holds config.json.")
     if not path.is_dir():
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise UsageError(
-                f"no student at {name!r}: the folder does not exist. Pass --model_name_or_path FOLDER|HUB_NAME."
-            )
+            raise UsageError(f"no model at {name!r}: the folder does not exist. Pass FOLDER|HUB_NAME of one.")
         return
     if (path / "config.json").is_file():
         _look_at_weights(path)
     elif not is_adapter(name):
-        raise UsageError(f"no student at {name!r}: {_instead_of_a_model(path)}")
+        raise UsageError(f"no model at {name!r}: {_instead_of_a_model(path)}")
 
 
 def _look_at_weights(path: Path) -> None:
@@ -149,7 +145,7 @@ def _instead_of_a_model(path: Path) -> str:
     if inner or adapters:
         newest = max([*inner, *adapters], key=lambda folder: (len(folder), folder))
         return f"there is no config.json, but one of its folders is a model. Pass {path / newest}."
-    return "there is no config.json. Pass --model_name_or_path FOLDER|HUB_NAME."
+    return "there is no config.json. Pass FOLDER|HUB_NAME of one."
 
 
 def _require_unquantised(config: PreTrainedConfig, name: str) -> None:

@@ -1,5 +1,6 @@
 """The student: its tokenizer, its context window, where its turns end."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,33 @@ def encoder_for(settings: Train | Eval | Check, tokenizer: PreTrainedTokenizerBa
         enable_thinking=settings.enable_thinking,
         embeddings=_embeddings(settings, tokenizer),
     )
+
+
+def teacher_of(settings: Train) -> Train | None:
+    """The settings as if the model of `--teacher_model_name_or_path` were the student; None where there is none."""
+    name = settings.teacher_model_name_or_path
+    return None if name is None else dataclasses.replace(settings, model_name_or_path=name)
+
+
+def require_teacher_model(settings: Train, tokenizer: PreTrainedTokenizerBase) -> None:
+    """See that the model of `--teacher_model_name_or_path`, if there is one, can view a student's rollouts.
+
+    Raises:
+        UsageError: it can't be loaded, has a smaller context than is wanted, or other tokens than the student.
+    """
+    teacher = teacher_of(settings)
+    if teacher is None:
+        return
+    context_window(teacher)
+    wide, own = (read_configuration(each).get_text_config().vocab_size for each in (teacher, settings))
+    if wide != own or load_tokenizer(teacher).get_vocab() != tokenizer.get_vocab():
+        what = (
+            f"scores {wide} tokens and the student {own}" if wide != own else "has another tokenizer than the student"
+        )
+        raise UsageError(
+            f"the teacher {teacher.model_name_or_path!r} {what}. Serve it with vLLM, and pass its URL and --objective "
+            "served: that needs no common tokens."
+        )
 
 
 def _embeddings(settings: Student, tokenizer: PreTrainedTokenizerBase) -> int | None:

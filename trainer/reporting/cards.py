@@ -40,6 +40,8 @@ def teacher(run: Run) -> str:
     served = run.summary.get("teacher") or run.environment.get("teacher")
     if served:
         return f"{served.get('model')} (vLLM {served.get('engine_version')}, {served.get('tokenizer_route')} route)"
+    if run.objective == "sdft" and (name := run.config.get("teacher_model_name_or_path")):
+        return str(name)
     kinds = {"ema": "moving average of the student", "base": "the initial student", "live": "the student itself"}
     return kinds.get(run.config.get("teacher_kind", ""), "") if run.objective == "sdft" else "none"
 

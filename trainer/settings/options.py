@@ -251,6 +251,11 @@ class Train(ServedTeacher, Student):
         choices=("ema", "base", "live"),
         objectives=("sdft",),
     )
+    teacher_model_name_or_path: str | None = option(
+        None,
+        "with --teacher_kind base: another model that teaches, with the student's tokenizer (unset: the student)",
+        objectives=("sdft",),
+    )
     teacher_update_rate: float = option(
         0.01,
         "share of the student that enters the EMA teacher at an optimizer step",

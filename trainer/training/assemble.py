@@ -16,7 +16,8 @@ from ..data.prompts import DemonstratedPrompts, PromptEncoder, ShownPrompts, rep
 from ..data.rows.row import Row
 from ..errors import UsageError
 from ..models.hidden_states import require_plain_head
-from ..models.student import end_as_turns_do, end_token_ids
+from ..models.loading import load_student
+from ..models.student import end_as_turns_do, end_token_ids, teacher_of
 from ..run.directory import RunDirectory
 from ..run.processes import from_main_process
 from ..settings.options import DISTILLING, Train
@@ -37,6 +38,7 @@ from .engine_trial import MEASURED, kept
 from .inputs import Inputs, require_a_step
 from .loop import DistillationTrainer
 from .microbatches import fitting_limit
+from .needs import parameters_beside
 from .order import TeacherShare
 from .self_distillation import SelfDistillationTrainer
 from .served_distillation import ServedDistillationTrainer
@@ -162,9 +164,15 @@ class Assembly:
             student,
             self._with_replay(dataset),
             contexts=contexts,
+            teacher=self._teacher_model(),
             teacher_share=TeacherShare.parse(self.settings.teacher_rollouts) if is_mixed else None,
             **self._distilling(student),
         )
+
+    def _teacher_model(self) -> PreTrainedModel | None:
+        """The model that teaches in the place of the student's own weights, if there is one."""
+        settings = teacher_of(self.settings)
+        return None if settings is None else load_student(settings, self.inputs.arguments.device)
 
     def _with_replay(self, dataset: Dataset) -> Dataset:
         """The rows to learn, and behind them the prompts to replay."""
@@ -238,8 +246,8 @@ class Assembly:
         if is_asked_for(arguments):
             shards = arguments.world_size
             engine = choose_copy(engine, student, device, half=device.type == "cuda" and bool(arguments.bf16))
-        copies = int(self.inputs.replay is not None and not self.settings.use_peft)
-        limit = self.inputs.limit or fitting_limit(student, device, checkpointing, shards, copies)
+        beside = parameters_beside(self.settings, student.num_parameters())
+        limit = self.inputs.limit or fitting_limit(student, device, checkpointing, shards, beside)
         engine = choose_engine(engine, student, device, self._longest_rollouts())
         if engine == MEASURED:
             engine = kept(self.directory) or MEASURED

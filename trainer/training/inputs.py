@@ -19,7 +19,7 @@ from ..data.rows.digests import data_digests, model_digests
 from ..data.rows.row import Row
 from ..errors import UsageError
 from ..models.configuration import is_adapter
-from ..models.student import context_window, encoder_for, load_tokenizer
+from ..models.student import context_window, encoder_for, load_tokenizer, require_teacher_model
 from ..settings.options import DISTILLING, GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
 from ..settings.resolve import Resolved
 from .arguments import microbatch_limit, prompts_per_step, training_arguments
@@ -65,6 +65,11 @@ def settle(settings: Train) -> Train:
         raise UsageError(
             "--load_in_4bit holds the weights in 4 bits, which can't be trained; expected LoRA adapters beside them. "
             "Add --use_peft, or leave --load_in_4bit out."
+        )
+    if settings.teacher_model_name_or_path is not None and settings.teacher_kind != "base":
+        raise UsageError(
+            f"--teacher_model_name_or_path names a teacher that stays as it is, and --teacher_kind is "
+            f"{settings.teacher_kind}. Add --teacher_kind base, or leave --teacher_model_name_or_path out."
         )
     own_data, usual = settings.train_data_path, Path(TOOLUSE_EVAL_DATA)
     eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
@@ -130,6 +135,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING
     train_rows = load_rows(settings.train_data_path or "", needs_golden=learns_golden, reading=Reading.of(settings))
     encoder = encoder_for(settings, load_tokenizer(settings), window)
+    require_teacher_model(settings, encoder.tokenizer)
     train_rows, encoded = encode(
         train_rows,
         encoder,
@@ -162,7 +168,9 @@ def what_else_is_read(settings: Train) -> str:
 def digests_of(settings: Train) -> dict[str, str]:
     """SHA-256 of all files that decide a run's outcome, by path."""
     data = (settings.train_data_path, settings.eval_data_path, settings.prior_data_path)
-    found = model_digests(settings.model_name_or_path)
+    found: dict[str, str] = {}
+    for name in filter(None, (settings.model_name_or_path, settings.teacher_model_name_or_path)):
+        found |= model_digests(name)
     for spec in filter(None, (*data, settings.tools, settings.context)):
         found |= data_digests(spec)
     return found | replay_digests(settings)

@@ -70,7 +70,7 @@ def token_weights(counts: Sequence[int], normalization: str, tokens_of_the_step:
 
 
 def fitting_limit(
-    model: PreTrainedModel, device: torch.device, checkpointing: bool, shards: int = 1, copies: int = 0
+    model: PreTrainedModel, device: torch.device, checkpointing: bool, shards: int = 1, beside: int = 0
 ) -> MicrobatchLimit:
     """A limit in tokens from the sizes of the model and of the device's memory; printed with its reason.
 
@@ -79,12 +79,12 @@ def fitting_limit(
     Args:
         checkpointing: Whether layers are computed again in the backward pass.
         shards: Processes that the weights, and what goes with them, are spread over.
-        copies: Of all weights in float32, beyond the teacher's; replay keeps one.
+        beside: Parameters in float32 of other models than the student and its own teacher.
     """
     memory, per_token = device_memory(device), token_bytes(model, checkpointing)
     frozen = is_in_four_bits(model)
-    weights = model.get_memory_footprint() if frozen else (BYTES_PER_PARAMETER + 4 * copies) * model.num_parameters()
-    room = MEMORY_SHARE * (memory - weights // shards)
+    weights = model.get_memory_footprint() if frozen else BYTES_PER_PARAMETER * model.num_parameters()
+    room = MEMORY_SHARE * (memory - (weights + 4 * beside) // shards)
     tokens = int(min(LARGEST, max(SMALLEST, room / per_token)))
     print(
         f"max_tokens_per_microbatch: {tokens} (auto: {device.type} has {memory / 2**30:.0f} GiB, "

@@ -11,7 +11,7 @@ from ..settings.options import Train
 from .microbatches import device_memory
 
 FROZEN_BYTES, FOUR_BIT_BYTES = 6, 1  # a parameter beside LoRA adapters: float32 with a bfloat16 copy, or in four bits
-COPY_BYTES = 4  # a parameter of the copy that replay keeps
+COPY_BYTES = 4  # a parameter of the copy that replay keeps, and of another model that teaches
 SAVED_BYTES, WITHOUT_TEACHER = 16, 12  # a parameter in a checkpoint: weights, two moments, the teacher
 GIB = 2**30
 SMALLER = "a smaller --model_name_or_path"
@@ -33,13 +33,12 @@ def warn_of_needs(settings: Train, device: torch.device, shares: int = 1) -> Non
 
 def memory_complaint(settings: Train, parameters: int, device: torch.device) -> str | None:
     """What is wrong with a device's memory for the training of so many parameters; None if it suffices."""
-    replays = settings.replay_data_path is not None or settings.replay_share is not None
-    each, advice = BYTES_PER_PARAMETER + (COPY_BYTES if replays else 0), f"Pass --use_peft, or {SMALLER}."
+    each, advice = BYTES_PER_PARAMETER, f"Pass --use_peft, or {SMALLER}."
     if settings.use_peft:
         each, advice = FROZEN_BYTES, f"Pass --load_in_4bit, or {SMALLER}."
     if settings.load_in_4bit:
         each, advice = FOUR_BIT_BYTES, f"Pass {SMALLER}."
-    needed, there = each * parameters, device_memory(device)
+    needed, there = each * parameters + COPY_BYTES * parameters_beside(settings, parameters), device_memory(device)
     if needed <= there:
         return None
     what = "the weights" if settings.use_peft else "weights, gradients, optimizer and teacher"
@@ -47,6 +46,16 @@ def memory_complaint(settings: Train, parameters: int, device: torch.device) -> 
         f"{what} of {settings.model_name_or_path} take about {_shown(needed)} GiB, and this "
         f"{'GPU' if device.type == 'cuda' else 'machine'} has {_shown(there)}. {advice}"
     )
+
+
+def parameters_beside(settings: Train, own: int) -> int:
+    """The parameters of whole models in float32 beside a student of `own` and its own teacher.
+
+    Replay keeps the student as it was, with LoRA without a copy; another model may teach.
+    """
+    replays = settings.replay_data_path is not None or settings.replay_share is not None
+    teacher = settings.teacher_model_name_or_path
+    return own * (replays and not settings.use_peft) + ((teacher and parameters_of(teacher)) or 0)
 
 
 def disk_complaint(settings: Train, parameters: int) -> str | None:

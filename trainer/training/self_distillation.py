@@ -5,19 +5,21 @@ Shapes: N tokens in the loss, H hidden.
 
 import copy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import is_peft_model
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from trl.experimental.sdft import SDFTConfig
 
 from ..data.encoding import longest
 from ..data.prompts import DemonstratedPrompts, ShownPrompts
 from ..losses.divergence import Divergence, TokenStatistics, chunked_divergence
-from ..models.hidden_states import head_of
+from ..models.hidden_states import check_head, head_of
 from ..models.sharded import reshard
 from ..teachers.ema import EmaTeacher, add_teacher
 from .loop import DistillationTrainer
@@ -30,6 +32,7 @@ class SelfDistillationTrainer(DistillationTrainer):
     """SDFT with a teacher made of the student's weights.
 
     Args:
+        teacher: A model that teaches and stays as it is; None: the student's own weights, as TRL's arguments say.
         contexts: What the teacher reads. The rollouts of a row that has no demonstration teach nothing.
         teacher_share: Of a step's prompts, how many the shown student answers; None: none, or all where TRL's arguments
             say so.
@@ -39,11 +42,13 @@ class SelfDistillationTrainer(DistillationTrainer):
         self,
         *args: Any,
         contexts: DemonstratedPrompts | ShownPrompts,
+        teacher: PreTrainedModel | None = None,
         teacher_share: TeacherShare | None = None,
         **kwargs: Any,
     ):
         self.ema: EmaTeacher | None = None
         self.contexts = contexts
+        self.given_teacher = teacher
         self.teacher_share = teacher_share
         super().__init__(*args, **kwargs)
         self.divergence = divergence_of(self.args)
@@ -56,12 +61,21 @@ class SelfDistillationTrainer(DistillationTrainer):
         student = self.accelerator.unwrap_model(self.model)
         twin = self.sharded_twin() if self.is_sharding and kind != "live" and not adapts else None
         self.teacher_model = self.model
-        if kind == "ema":
+        if self.given_teacher is not None:
+            self.teacher_model = self.given_teacher.requires_grad_(False).eval()
+            nn.Module.to(self.teacher_model, self.args.device)
+            check_head(self.teacher_model, self.args.device)
+        elif kind == "ema":
             self.ema = EmaTeacher.of_adapter(student, rate) if adapts else EmaTeacher.of_model(student, rate, twin)
             self.teacher_model = self.ema.model
             self.add_callback(self.ema)
         elif kind == "base" and not adapts:
             self.teacher_model = twin or copy.deepcopy(student).requires_grad_(False).eval()
+
+    def _get_teacher_context_for_self_distillation(self) -> AbstractContextManager[Any]:
+        """What brings the teacher's weights in, where the student's module has them."""
+        own = self.given_teacher is None
+        return super()._get_teacher_context_for_self_distillation() if own else nullcontext()
 
     def _make_sampler(self, engine: str) -> Sampler:
         if self.generate_from_teacher:

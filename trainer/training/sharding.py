@@ -89,6 +89,11 @@ def _fault(settings: Train, arguments: TrainingArguments) -> str | None:
         return "--load_in_4bit, whose packed weights can't be spread. Leave one of the two out."
     if settings.rollout_engine == "vllm":
         return "--rollout_engine vllm, which is not supported. Use auto, generate, continuous or sharded."
+    if settings.teacher_model_name_or_path is not None:
+        return (
+            "--teacher_model_name_or_path, which every process would hold whole. Serve that model, and pass its URL "
+            "and --objective served."
+        )
     if arguments.device.type == "cpu" and torch.accelerator.is_available():
         return "--use_cpu where there is a GPU. Hide it: `CUDA_VISIBLE_DEVICES= torchrun …`."
     return None

@@ -102,7 +102,7 @@ def test_two_servers_are_compared_without_torch(rows):
         (
             ["{student}", "/none/there", "--prompt", "x"],
             2,
-            "no student at '/none/there': the folder does not exist. Pass FOLDER|HUB_NAME",
+            "no model at '/none/there': the folder does not exist. Pass FOLDER|HUB_NAME",
         ),
         (["{student}", "{run}", "--checkpoint", "9"], 2, "no checkpoint of step 9"),
         (["{student}", "127.0.0.1:9", "--prompt", "x", "--teacher_patience", "0"], 3, "127.0.0.1:9"),

@@ -122,7 +122,7 @@ def test_weights_that_the_model_has_no_place_for_are_told_and_left_out(folder, c
             {"architectures": ["Qwen3ForSequenceClassification"]},
             "is a Qwen3ForSequenceClassification, expected a decod",
         ),
-        ({"model_type": "nothing_known"}, "no student at .*nothing_known"),
+        ({"model_type": "nothing_known"}, "no model at .*nothing_known"),
         ({"hidden_size": "wide"}, "hidden_size"),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is a BertForMaskedLM, expected a decoder"),
     ],
@@ -150,7 +150,7 @@ def test_an_encoder_decoder_is_refused(tmp_path):
         ({"params.json": "{}", "consolidated.00.pth": ""}, "their maker's own format"),
         ({"checkpoint-9/config.json": "{}", "checkpoint-10/config.json": "{}"}, "Pass .*checkpoint-10"),
         ({"notes.txt": ""}, "there is no config.json"),
-        ({"config.json": "[", "model.safetensors": ""}, "no student at"),
+        ({"config.json": "[", "model.safetensors": ""}, "no model at"),
         ({"adapter_config.json": '{"base_model_name_or_path": null}'}, "don't say which model they belong to"),
     ],
 )

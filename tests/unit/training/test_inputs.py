@@ -5,7 +5,9 @@ import json
 import pytest
 
 from trainer.commands.train import run
+from trainer.errors import UsageError
 from trainer.settings.resolve import resolve
+from trainer.training.inputs import read_inputs
 
 
 @pytest.fixture
@@ -74,3 +76,30 @@ def test_nothing_is_said_of_answers_that_are_long_or_wholly_in_the_loss(said, sh
     assert said("left out of the loss") == []
     assert said("left out of the loss", *short, "--num_loss_tokens_to_skip", "0") == []
     assert said("left out of the loss", *short, "--objective", "sft") == []
+
+
+TEACHES = ("--teacher_kind", "base", "--teacher_model_name_or_path")
+
+
+def test_another_model_that_teaches_is_one_of_the_files_that_decide(tiny_world, tmp_path):
+    files = ("--model_name_or_path", tiny_world / "student", "--train_data_path", tiny_world / "train_data.json")
+    more = ("--local_files_only", "--use_cpu", "true", "--output_dir", tmp_path / "run", *TEACHES)
+    resolved = resolve("train", [str(word) for word in (*files, *more, tiny_world / "teacher")], {})
+    assert str(tiny_world / "teacher" / "model.safetensors") in read_inputs(resolved).files
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--teacher_model_name_or_path", "teacher"),
+            "names a teacher that stays as it is, and --teacher_kind is ema. Add --teacher_kind base",
+        ),
+        ((*TEACHES, "teacher_other_tokenizer"), "Serve it with vLLM, and pass its URL and --objective served"),
+        ((*TEACHES, "context"), "no model at .*context': there is no config.json. Pass FOLDER|HUB_NAME of one"),
+    ],
+)
+def test_a_model_that_can_not_teach_is_refused(said, tiny_world, words, message):
+    *flags, name = words
+    with pytest.raises(UsageError, match=message):
+        said("", *flags, tiny_world / name)

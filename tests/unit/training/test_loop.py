@@ -9,7 +9,7 @@ import trl
 from datasets import Dataset
 from peft import LoraConfig
 from torch.distributed.utils import _to_kwargs
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.generation.vllm_generation import VLLMGeneration
@@ -83,6 +83,7 @@ def ours(
     normalization="sequence",
     engine="generate",
     initial=False,
+    teacher=None,
     **changes,
 ):
     model, tokenizer = load(path)
@@ -91,7 +92,7 @@ def ours(
         model=model, args=config(folder, **changes),
         train_dataset=encode(ONLY_ROWS, encoder(tokenizer), "rows")[1].prompts(),
         processing_class=tokenizer, run_directory=RunDirectory(folder), peft_config=peft, callbacks=list(callbacks),
-        limit=limit, normalization=normalization, engine=engine, needs_initial=initial,
+        limit=limit, normalization=normalization, engine=engine, needs_initial=initial, teacher=teacher,
         contexts=DemonstratedPrompts(encoder(tokenizer), ONLY_ROWS, answered([text for _, text in ROWS])),
     )  # fmt: skip
 
@@ -171,6 +172,30 @@ def test_frozen_and_live_teachers_have_the_same_losses_too(student_path, tmp_pat
     mine = ours(student_path, tmp_path, peft=peft, **same)
     reference = theirs(student_path, tmp_path / "trl", peft=peft, **same)
     assert train(mine) == pytest.approx(train(reference), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("peft", [None, LoraConfig(r=4, target_modules="all-linear")], ids=["full", "lora"])
+def test_another_model_teaches_by_its_own_view_of_what_it_is_shown_and_stays_as_it_is(student_path, tmp_path, peft):
+    torch.manual_seed(1)
+    wider = AutoConfig.from_pretrained(student_path, hidden_size=96)
+    teacher = AutoModelForCausalLM.from_config(wider).eval()
+    before = {name: weight.clone() for name, weight in teacher.named_parameters()}
+    same = {"teacher_model_kind": "base", "max_steps": 2, "num_loss_tokens_to_skip": 1}
+    trainer = ours(student_path, tmp_path, peft=peft, teacher=teacher, **same)
+    rollout = Rollout(0, trainer.train_dataset[0]["prompt"], [8, 9, 10, 11, 12])
+
+    def logps_NV(model, prompt):
+        with torch.no_grad():
+            return model.eval()(torch.tensor([prompt + rollout.completion_ids])).logits[0, -5:-1].log_softmax(-1)
+
+    teacher_NV, student_NV = logps_NV(teacher, trainer.contexts.ids(0)), logps_NV(trainer.model, rollout.prompt_ids)
+    [(_, view)] = trainer._teacher_views([rollout], [[0]])
+    _, seen = trainer._microbatch_loss([rollout], [1.0], view)
+    expected_N = (teacher_NV.exp() * (teacher_NV - student_NV)).sum(-1)
+    torch.testing.assert_close(seen.loss_N, expected_N, atol=1e-4, rtol=1e-4)
+    assert all(loss > 0 for loss in train(trainer))
+    for name, weight in teacher.named_parameters():
+        assert torch.equal(weight, before[name]) and weight.grad is None
 
 
 @pytest.mark.parametrize("from_teacher", [False, True])

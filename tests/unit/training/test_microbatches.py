@@ -91,7 +91,7 @@ def test_the_limit_fits_the_memory_and_says_why(gib, least, most, monkeypatch, c
     assert f"max_tokens_per_microbatch: {limit.max_tokens} (auto: cpu has" in capsys.readouterr().out
     with_checkpointing = fitting_limit(model, torch.device("cpu"), checkpointing=True)
     assert with_checkpointing.max_tokens >= limit.max_tokens
-    with_a_copy = fitting_limit(model, torch.device("cpu"), checkpointing=False, copies=1)
+    with_a_copy = fitting_limit(model, torch.device("cpu"), checkpointing=False, beside=model.num_parameters())
     assert with_a_copy.max_tokens < limit.max_tokens or limit.max_tokens in (2**11, 2**14)
 
 

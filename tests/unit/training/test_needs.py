@@ -64,3 +64,11 @@ def test_a_shipped_student_is_told_of_where_it_does_not_fit_and_else_nothing_is(
     assert capsys.readouterr().out.startswith("warning: weights, gradients, optimizer and teacher of ")
     warn_of_needs(settings, CPU, shares=2)
     assert capsys.readouterr().out == ""
+
+
+def test_another_model_that_teaches_takes_memory_too(monkeypatch):
+    monkeypatch.setattr(needs, "device_memory", lambda device: 40 * 2**30)
+    monkeypatch.setattr(needs, "parameters_of", lambda name: {"large": 8 * BILLION}[name])
+    taught = Train(teacher_model_name_or_path="large", teacher_kind="base")
+    assert memory_complaint(Train(), BILLION, CPU) is None
+    assert "take about 52.2 GiB" in (memory_complaint(taught, BILLION, CPU) or "")

@@ -41,6 +41,10 @@ def test_a_switch_of_older_releases_is_refused(value):
     ("settings", "told"),
     [
         (Train(use_peft=True, load_in_4bit=True), "--load_in_4bit, whose packed weights can't be spread"),
+        (
+            Train(teacher_model_name_or_path="big", teacher_kind="base"),
+            "--teacher_model_name_or_path, which every process would hold whole. Serve that model",
+        ),
         (Train(rollout_engine="vllm"), "--rollout_engine vllm, which is not supported. Use auto"),
     ],
 )
