@@ -41,6 +41,11 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         chosen = []
     if not chosen:
         return resolved, None
+    if resolved.settings.teacher_model_name_or_path is not None:
+        raise UsageError(
+            f"--{chosen[0]} auto measures what the student makes of a demonstration, and --teacher_model_name_or_path "
+            "is another reader. Name what to take, as --objective sdft --show_context turns."
+        )
     flags, open_objective = " and ".join(f"--{name} auto" for name in chosen), "objective" in chosen
     begun = Path(resolved.settings.output_dir) / "config.yaml"
     if begun.is_file():
