@@ -41,11 +41,7 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         chosen = []
     if not chosen:
         return resolved, None
-    if resolved.settings.teacher_model_name_or_path is not None:
-        raise UsageError(
-            f"--{chosen[0]} auto measures what the student makes of a demonstration, and --teacher_model_name_or_path "
-            "is another reader. Name what to take, as --objective sdft --show_context turns."
-        )
+    require_own_view(resolved.settings, chosen)
     flags, open_objective = " and ".join(f"--{name} auto" for name in chosen), "objective" in chosen
     begun = Path(resolved.settings.output_dir) / "config.yaml"
     if begun.is_file():
@@ -73,6 +69,15 @@ def choose_objective(resolved: Resolved) -> tuple[Resolved, dict[str, Any] | Non
         raise UsageError(f"--objective auto {found_none}: {decision.reason}")
     choice = {"objective": decision.objective, "show_context": record["show_context"]}
     return _with_choice(resolved, choice, CHOSEN_BY_AUTO), record
+
+
+def require_own_view(settings: Train, chosen: list[str]) -> None:
+    """Refuse to choose by the student's view of a demonstration where another model will be the one to view it."""
+    if settings.teacher_model_name_or_path is not None:
+        raise UsageError(
+            f"--{chosen[0]} auto measures what the student makes of a demonstration, and --teacher_model_name_or_path "
+            "is another reader. Name what to take, as --objective sdft --show_context turns."
+        )
 
 
 def _measured(settings: Train, inputs: Inputs) -> tuple[Decision, dict[str, Any]]:
