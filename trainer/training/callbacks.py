@@ -25,6 +25,8 @@ from ..teachers.served.client import TeacherClient
 
 STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
 
+REMEMBERED = 100  # records that transformers keeps in memory and in each trainer_state.json; metrics.jsonl has all
+
 
 class StopOnSignal(TrainerCallback):
     """Turns the first SIGTERM or SIGINT into a clean stop: finish the micro-batch, save, leave.
@@ -145,6 +147,7 @@ class StepRecorder(TrainerCallback):
             self._view.step = state.global_step
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        del state.log_history[:-REMEMBERED]
         if not state.is_world_process_zero or logs is None or "loss" not in logs or self._started is None:
             return
         steps, seconds = state.global_step - self._steps_before, time.monotonic() - self._started

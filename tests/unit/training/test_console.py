@@ -200,6 +200,20 @@ def test_a_resumed_run_counts_the_tokens_of_its_steps_from_where_it_stopped(tmp_
     assert json.loads(line)["tokens"] == 25
 
 
+def test_the_state_of_a_long_run_holds_the_latest_records_alone_and_the_metrics_hold_all(tmp_path: Path):
+    state: Any = SimpleNamespace(global_step=0, max_steps=300, is_world_process_zero=True, log_history=[])
+    with StepRecorder(RunDirectory(tmp_path), 8) as recorder:
+        recorder.on_train_begin(None, state, None)
+        for step in range(1, 301):
+            recorder.on_step_begin(None, state, None)
+            state.global_step = step
+            recorder.on_step_end(None, state, None)
+            state.log_history.append({"step": state.global_step})
+            recorder.on_log(None, state, None, logs={"loss": 0.5, "learning_rate": 1e-3, "num_tokens": 10})
+    assert [record["step"] for record in state.log_history] == [*range(201, 301)]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 300
+
+
 def test_off_a_terminal_a_step_is_one_plain_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     state: Any = SimpleNamespace(global_step=0, max_steps=2, is_world_process_zero=True, log_history=[])
     with StepRecorder(RunDirectory(tmp_path), 8) as recorder:
