@@ -25,7 +25,7 @@ from ..settings.resolve import Resolved
 from .arguments import microbatch_limit, prompts_per_step, training_arguments
 from .microbatches import MicrobatchLimit
 from .needs import warn_of_needs
-from .replay import Replay, read_replay, replay_digests
+from .replay import Replay, read_replay, replay_digests, replays_a_run
 from .sharding import is_asked_for
 
 LOOKED_AT = 64  # rows, to tell how long answers are
@@ -149,6 +149,7 @@ def read_inputs(resolved: Resolved) -> Inputs:
     warn_of_slow_adapters(resolved)
     warn_of_thinking(settings)
     warn_of_leaking(settings, train_rows)
+    warn_of_following(settings)
     warn_of_short_answers(settings, train_rows, encoder)
     arguments = training_arguments(resolved)
     warn_of_needs(settings, arguments.device, arguments.world_size if is_asked_for(arguments) else 1)
@@ -222,6 +223,15 @@ def warn_of_leaking(settings: Train, rows: Sequence[Row]) -> None:
         print(
             f"warning: all prompts are of one kind ({kind}), and none of another kind is replayed, so what they "
             f"teach may leak into the answers to all others. --replay_share {REPLAY_SHARE:g} holds the student there."
+        )
+
+
+def warn_of_following(settings: Train) -> None:
+    """Say when one skill is learnt behind another by a teacher that follows the student."""
+    if settings.objective == "sdft" and settings.teacher_kind == "ema" and replays_a_run(settings):
+        print(
+            "warning: --replay_data_path names a run, and --teacher_kind ema follows the student, which follows "
+            "demonstrations less with every skill. --teacher_kind base kept all skills where ema lost them."
         )
 
 

@@ -104,6 +104,15 @@ def replay_digests(settings: Train) -> dict[str, str]:
     return found
 
 
+def replays_a_run(settings: Train) -> bool:
+    """Whether `--replay_data_path` names the directory of a run, not files alone."""
+    return any(map(_is_run, (settings.replay_data_path or "").split(",")))
+
+
+def _is_run(part: str) -> bool:
+    return bool(part.strip()) and (Path(part.strip()) / "config.yaml").is_file()
+
+
 def sources_of(path: str, skip_bad_rows: bool) -> list[Source]:
     """What `--replay_data_path` names: of a run its training rows and what it replayed itself.
 
@@ -112,8 +121,7 @@ def sources_of(path: str, skip_bad_rows: bool) -> list[Source]:
     """
     found: list[Source] = []
     for part in map(str.strip, path.split(",")):
-        is_run = (Path(part) / "config.yaml").is_file()
-        found += _sources_of_run(Path(part)) if is_run else [Source(part, Reading(skip_bad_rows=skip_bad_rows))]
+        found += _sources_of_run(Path(part)) if _is_run(part) else [Source(part, Reading(skip_bad_rows=skip_bad_rows))]
     return list({source.path: source for source in found}.values())
 
 

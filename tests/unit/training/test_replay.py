@@ -62,10 +62,12 @@ def test_steps_of_replay_alone_and_of_none_are_steps_too(train):
 
 def test_a_finished_run_is_replayed_with_what_it_replayed_itself(train, tmp_path, capsys):
     assert train("first", "--replay_data_path", "others.jsonl")[0] == 0
+    assert "--teacher_kind" not in capsys.readouterr().out
     (tmp_path / "new.json").write_text(json.dumps([{"prompt": "New?", "golden_response": "n"}] * 8))
     code, _ = train("second", "--train_data_path", "new.json", "--replay_data_path", "first")
     said = capsys.readouterr().out
     assert code == 0 and "rows.json: 8 rows" in said and "others.jsonl: 3 rows" in said
+    assert "--teacher_kind ema follows the student" in said
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
     assert (config["replay_data_path"], config["replay_share"]) == ("first", 0.1)
     (tmp_path / "rows.json").write_text(json.dumps([{"prompt": "changed", "golden_response": "c"}] * 8))
