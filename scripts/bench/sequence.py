@@ -12,7 +12,8 @@ it a real model (`scripts/fetch_small_model`) learns the five house rules, one r
     none           nothing is replayed
     replay 0.02    --replay_share 0.02 --replay_data_path RUN1,RUN2,…: prompts of all earlier runs, without answers
     replay 0.1     the same with 0.1
-    first teaches  the same, and the teacher of every run is the model before all skills (--teacher_model_name_or_path)
+    base teaches   the same, and the teacher of every later run is the student before that run (--teacher_kind base)
+    first teaches  the same, and it is the model before all skills (--teacher_model_name_or_path)
     mixed          each run learns the rows of all skills so far, in as many steps: the ceiling, where all rows are kept
 
 The first run has nothing earlier to replay; a real model replays the shipped general prompts in every run, the first
@@ -58,17 +59,20 @@ class Arm:
 
     Attributes:
         share: Of the prompts of a step, how many are replayed.
-        first_teaches: Whether the model before all skills is the teacher of each, not the student of the run.
+        teacher: Of every later run: the moving average `ema`, the student before the run `base`, or the model before
+            all skills `first`.
         is_mixed: Whether the rows of all skills so far are learnt together.
     """
 
     share: float = 0.0
-    first_teaches: bool = False
+    teacher: str = "ema"
     is_mixed: bool = False
 
 
-ARMS = {"none": Arm(), "replay 0.02": Arm(0.02), "replay 0.1": Arm(0.1), "first teaches": Arm(0.1, True),
-        "mixed": Arm(is_mixed=True)}  # fmt: skip
+ARMS = {
+    "none": Arm(), "replay 0.02": Arm(0.02), "replay 0.1": Arm(0.1), "base teaches": Arm(0.1, "base"),
+    "first teaches": Arm(0.1, "first"), "mixed": Arm(is_mixed=True),
+}  # fmt: skip
 HEADLINE_ARM, HEADLINE_SKILLS = "first teaches", 3
 PRIOR, SHOWN = "prior skills", "next skill, shown"
 EVERY_RUN = {"objective": "sdft", "save_steps": 10_000, "save_total_limit": 1, "local_files_only": True}
@@ -95,8 +99,9 @@ def chain(world: World, arm: Arm, seed: int) -> list[Run]:
         replayed = [*([str(world.general)] if world.general else []), *(run.name for run in found)]
         if arm.share and replayed:
             flags |= {"replay_share": arm.share, "replayed": replayed}
-        if arm.first_teaches and found:
-            flags |= {"teacher_kind": "base", "teacher_model_name_or_path": str(world.student)}
+        if arm.teacher != "ema" and found:
+            first = {"teacher_model_name_or_path": str(world.student)} if arm.teacher == "first" else {}
+            flags |= {"teacher_kind": "base"} | first
         start = found[-1].name if found else None
         digest = hashlib.sha256(json.dumps([flags, start], sort_keys=True).encode()).hexdigest()[:8]
         found.append(Run(f"{world.skills[number]}-{seed}-{digest}", flags, start))

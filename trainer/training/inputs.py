@@ -66,10 +66,13 @@ def settle(settings: Train) -> Train:
             "--load_in_4bit holds the weights in 4 bits, which can't be trained; expected LoRA adapters beside them. "
             "Add --use_peft, or leave --load_in_4bit out."
         )
-    if settings.teacher_model_name_or_path is not None and settings.teacher_kind != "base":
+    if settings.teacher_model_name_or_path is not None and not (
+        settings.objective == "sdft" and settings.teacher_kind == "base"
+    ):
         raise UsageError(
-            f"--teacher_model_name_or_path names a teacher that stays as it is, and --teacher_kind is "
-            f"{settings.teacher_kind}. Add --teacher_kind base, or leave --teacher_model_name_or_path out."
+            "--teacher_model_name_or_path names a teacher of --objective sdft that stays as it is; found --objective "
+            f"{settings.objective} --teacher_kind {settings.teacher_kind}. Pass --objective sdft --teacher_kind base, "
+            "or leave --teacher_model_name_or_path out."
         )
     own_data, usual = settings.train_data_path, Path(TOOLUSE_EVAL_DATA)
     eval_data = settings.eval_data_path or (str(usual) if own_data is None and usual.is_file() else None)
@@ -231,7 +234,7 @@ def warn_of_following(settings: Train) -> None:
     if settings.objective == "sdft" and settings.teacher_kind == "ema" and replays_a_run(settings):
         print(
             "warning: --replay_data_path names a run, and --teacher_kind ema follows the student, which follows "
-            "demonstrations less with every skill. --teacher_kind base kept all skills where ema lost them."
+            "demonstrations less with every skill. In the tiny world --teacher_kind base kept skills that ema lost."
         )
 
 

@@ -60,15 +60,20 @@ def test_each_run_starts_from_the_one_before_and_replays_all_earlier_ones(bench,
 
 def test_mixed_learns_all_rows_so_far_and_arms_share_the_first_run(bench, tiny):
     chains = [bench.chain(tiny, arm, seed=1) for arm in bench.ARMS.values()]
-    assert len({runs[0].name for runs in chains}) == 1 and len({runs[1].name for runs in chains}) == 5
+    assert len({runs[0].name for runs in chains}) == 1 and len({runs[1].name for runs in chains}) == 6
     assert [len(run.flags["learnt"]) for run in chains[-1]] == [1, 2, 3, 4, 5]
 
 
 def test_the_model_before_all_skills_teaches_every_run_behind_the_first(bench, tiny):
-    first, *later = bench.chain(tiny, bench.Arm(0.1, first_teaches=True), seed=1)
+    first, *later = bench.chain(tiny, bench.Arm(0.1, "first"), seed=1)
     assert "teacher_model_name_or_path" not in first.flags
     taught = [(run.flags["teacher_kind"], run.flags["teacher_model_name_or_path"]) for run in later]
     assert taught == [("base", str(tiny.student))] * 4
+    first, *later = bench.chain(tiny, bench.Arm(0.1, "base"), seed=1)
+    assert "teacher_kind" not in first.flags
+    assert {(run.flags["teacher_kind"], run.flags.get("teacher_model_name_or_path")) for run in later} == {
+        ("base", None)
+    }
 
 
 def test_fewer_skills_are_the_beginning_of_more(bench, tiny):
@@ -90,7 +95,7 @@ def test_every_flag_of_a_run_is_one_that_the_trainer_takes(bench, tiny, tmp_path
     folder, told = bench.Folder(tmp_path, world), []
     monkeypatch.setattr(bench.Folder, "command", lambda self, sub, _, flags: told.append((sub, flags)))
     monkeypatch.setattr(bench.tiny_runs, "newest", lambda run: run / "checkpoint-1")
-    runs = bench.chain(world, bench.Arm(0.1, first_teaches=True), seed=1)
+    runs = bench.chain(world, bench.Arm(0.1, "first"), seed=1)
     folder.train(runs[2])
     with pytest.raises(FileNotFoundError):  # nobody has answered
         folder.score(runs[2], world.skills[3])

@@ -93,7 +93,11 @@ def test_another_model_that_teaches_is_one_of_the_files_that_decide(tiny_world, 
     [
         (
             ("--teacher_model_name_or_path", "teacher"),
-            "names a teacher that stays as it is, and --teacher_kind is ema. Add --teacher_kind base",
+            "found --objective sdft --teacher_kind ema. Pass --objective sdft --teacher_kind base",
+        ),
+        (
+            ("--objective", "sft", *TEACHES, "teacher"),
+            "found --objective sft --teacher_kind base. Pass --objective sdft --teacher_kind base",
         ),
         (
             ("--objective", "auto", *TEACHES, "teacher"),
