@@ -7,17 +7,17 @@ candidates, their similarity itself decides.
 
 import hashlib
 import re
+import sqlite3
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
-from datasketch import MinHash, MinHashLSH
+from datasketch import MinHash
 
-# Shape suffixes: W words of a text, S its different trigrams.
+# Shape suffixes: W words of a text, S its different trigrams, B bands of its MinHash.
 
 PERMUTATIONS = 128
 RECALL = 0.95  # share of the pairs right at the threshold that become candidates
@@ -30,10 +30,10 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses not
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is kept of a text.
+    """What is compared of a text.
 
     Attributes:
-        words_W: uint64, hashes of the words.
+        words_W: uint32, hashes of the words.
         trigrams_S: uint64, sorted hashes of the different trigrams; of all its words where a text has fewer than three.
     """
 
@@ -60,8 +60,8 @@ class Duplicates:
             raise ValueError(f"found a similarity of {near}; expected over 0, up to 1.")
         self.near = near
         self._keys: dict[bytes, str] = {}
-        self._sketches: list[tuple[str, Sketch]] = []
-        self._index = MinHashLSH(num_perm=PERMUTATIONS, params=bands(near)) if near is not None else None
+        self._texts: list[tuple[str, np.ndarray]] = []  # key, and hashes of the words
+        self._index = BandIndex(*bands(near)) if near is not None else None
 
     def of(self, text: str, compared: str | None = None) -> tuple[str, str] | None:
         """Which kept text this one repeats.
@@ -79,10 +79,10 @@ class Duplicates:
         if self.near is None or self._index is None:
             return None
         sketch, minhash = sketch_of(text if compared is None else compared)
-        numbers: list[Any] = self._index.query(minhash)
-        similar = [self._sketches[number] for number in sorted(numbers)]
-        found = [(jaccard(sketch, kept), key, kept) for key, kept in similar]
-        near = [(share, key) for share, key, kept in found if share >= self.near and same_task(sketch, kept)]
+        similar = [self._texts[number] for number in self._index.like(minhash)]
+        kept = [(key, sketch_of_words(words_W)) for key, words_W in similar]
+        found = [(jaccard(sketch, other), key, other) for key, other in kept]
+        near = [(share, key) for share, key, other in found if share >= self.near and same_task(sketch, other)]
         return ("near_duplicate", max(near, key=itemgetter(0))[1]) if near else None
 
     def add(self, key: str, text: str, compared: str | None = None) -> None:
@@ -93,8 +93,44 @@ class Duplicates:
         self._keys[exact] = key
         if self._index is not None:
             sketch, minhash = sketch_of(text if compared is None else compared)
-            self._index.insert(len(self._sketches), minhash)
-            self._sketches.append((key, sketch))
+            self._index.add(len(self._texts), minhash)
+            self._texts.append((key, sketch.words_W))
+
+
+class BandIndex:
+    """Numbers of texts by the bands of their MinHash.
+
+    SQLite holds them in memory, in a tenth of what datasketch's index needs: a Python set for every band.
+
+    Args:
+        bands: How many bands a MinHash is cut into.
+        rows: How many permutations a band has.
+    """
+
+    def __init__(self, bands: int, rows: int):
+        self._shape = bands, rows
+        self._database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        table = "texts (band INTEGER, number INTEGER, PRIMARY KEY (band, number)) WITHOUT ROWID"
+        self._database.execute(f"CREATE TABLE {table}")
+
+    def add(self, number: int, minhash: MinHash) -> None:
+        """Keep a text's number under its bands."""
+        rows = [(band, number) for band in self._bands_B(minhash)]
+        self._database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", rows)
+
+    def like(self, minhash: MinHash) -> list[int]:
+        """The numbers of the texts that share a band with this one, in ascending order."""
+        bands_B = self._bands_B(minhash)
+        places = ", ".join("?" * len(bands_B))
+        asked = f"SELECT DISTINCT number FROM texts WHERE band IN ({places}) ORDER BY number"
+        return [number for (number,) in self._database.execute(asked, bands_B)]
+
+    def _bands_B(self, minhash: MinHash) -> list[int]:
+        """A number for each band: its place and values, hashed to 8 bytes."""
+        bands, rows = self._shape
+        values = minhash.hashvalues[: bands * rows].reshape(bands, rows)
+        hashes = (hashlib.blake2b(bytes([place]) + band.tobytes(), digest_size=8) for place, band in enumerate(values))
+        return [int.from_bytes(hash.digest(), "little", signed=True) for hash in hashes]
 
 
 def without_shared_parts(texts: Sequence[str]) -> list[str]:
@@ -127,11 +163,16 @@ def words_of(text: str) -> list[str]:
 def sketch_of(text: str) -> tuple[Sketch, MinHash]:
     """What is compared of a text, and the MinHash of its trigrams by which candidates are found."""
     words = words_of(text)
-    hashes_W = np.fromiter((zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words), np.uint64, len(words))
-    trigrams_S = np.unique(_trigrams(hashes_W))
+    words_W = np.fromiter((zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words), np.uint32, len(words))
+    sketch = sketch_of_words(words_W)
     minhash = _empty_minhash().copy()
-    minhash.update_batch((trigrams_S >> np.uint64(32)).tolist())
-    return Sketch(hashes_W, trigrams_S), minhash
+    minhash.update_batch((sketch.trigrams_S >> np.uint64(32)).tolist())
+    return sketch, minhash
+
+
+def sketch_of_words(words_W: np.ndarray) -> Sketch:
+    """What is compared of a text, from the hashes of its words."""
+    return Sketch(words_W, np.unique(_trigrams(words_W.astype(np.uint64))))
 
 
 def _trigrams(hashes_W: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ all that it must have. What it lacks of the rest is found out by asking.
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from ..tokens.token_scores import TokenScores
 from . import failures, sglang
 from .address import Proxy, addresses_of, days_left
 from .chat_messages import Completion, Usage, call_of, openai_messages
-from .failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused
+from .failures import NO_SUCH_PLACE, Failure, Healing, RequestRefused, ServerRefused
 from .fields import Dispensable, Fields
 from .notices import say_once
 from .pace import Pace
@@ -36,7 +37,8 @@ T = TypeVar("T")
 
 TOO_BUSY = (429, 503)
 # How servers call the tokens of a model's context in their list of models; the first is vLLM's.
-WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
+WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx")
+BROKEN_LIST = 3  # failures in a row after which a list of models isn't waited for
 BYTES_OF_ENTRY = 256  # of one likely token at one position, as JSON, at most
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
 # Named one by one, so that a server's generation_config.json changes nothing.
@@ -242,7 +244,7 @@ class TeacherClient:
             TeacherError: a replica doesn't serve the model that another one does.
         """
         try:
-            served = await self._ask.of_all(self._models_of)
+            served = await self._ask.of_all(self._listing())
         except ServerRefused as refusal:
             if refusal.status not in NO_SUCH_PLACE:
                 raise
@@ -405,6 +407,8 @@ class TeacherClient:
     async def _tokenize(self, body: dict[str, Any]) -> Tokenized:
         body = {"model": self.model, "return_token_strs": True, **body}
         answer = await self._post_body("/tokenize", body, self._reader(_Tokens, "tokens and their names"))
+        if not answer.tokens and body.get("prompt") != "":  # llama.cpp reads other fields, and finds no text
+            raise _unexpected("no tokens", "tokens and their names", self.base_url)
         return Tokenized(answer.tokens, answer.token_strs or [])
 
     def _reader(self, kind: type[T], what: str) -> Callable[[bytes], T]:
@@ -445,13 +449,28 @@ class TeacherClient:
     async def _require_own_model(self) -> None:
         """Raise TeacherError where a server's list lacks the model; one without a list says nothing of it."""
         with suppress(ServerRefused):
-            served = await self._ask.of_all(self._models_of)
+            served = await self._ask.of_all(self._listing())
             self._require_model({url: [model.name for model in models] for url, models in served.items()})
 
     def _require_model(self, served: dict[str, list[str]]) -> None:
         for url, names in served.items():
             if self.model not in names:
                 raise unknown_model(url, self.model, names)
+
+    def _listing(self) -> Exchange[list[ServedModel]]:
+        """Asks for the models. A list that only ever fails counts as missing: the model itself is asked then."""
+        failed = Counter[str]()
+
+        async def models_of(url: str) -> list[ServedModel]:
+            try:
+                return await self._models_of(url)
+            except Failure as failure:
+                failed[url] += failure.status == 500
+                if failed[url] < BROKEN_LIST:
+                    raise
+                raise Failure(failure.words, 501, healing=Healing.NEVER, asked=failure.asked) from failure
+
+        return models_of
 
     async def _models_of(self, url: str) -> list[ServedModel]:
         answer = await self._get(url, "/v1/models", msgspec.json.decode)
@@ -478,16 +497,21 @@ def _expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
-        raise TeacherError(
-            f"the server at {base_url} answered {str(answer)[:200]!r}, expected {what} as vLLM gives it. "
-            "Is it a vLLM server? Pass the URL of one."
-        ) from error
+        raise _unexpected(repr(str(answer)[:200]), what, base_url) from error
+
+
+def _unexpected(found: str, what: str, base_url: str) -> TeacherError:
+    return TeacherError(
+        f"the server at {base_url} answered {found}, expected {what} as vLLM gives it. "
+        "Is it a vLLM server? Pass the URL of one."
+    )
 
 
 def _window(model: dict[str, Any], known: dict[str, dict[str, Any]]) -> int | None:
-    """The context of a listed model; a LoRA that doesn't say its own has its parent's."""
+    """The context of a listed model; a LoRA that doesn't say its own has its parent's. llama.cpp has it in `meta`."""
     parent = known.get(model.get("parent") or "", {})
-    told = [listed.get(name) for listed in (model, parent) for name in WINDOWS]
+    places = [place for listed in (model, parent) for place in (listed, listed.get("meta")) if isinstance(place, dict)]
+    told = [place.get(name) for place in places for name in WINDOWS]
     return next((tokens for tokens in told if type(tokens) is int and tokens > 0), None)
 
 

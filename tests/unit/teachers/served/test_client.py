@@ -274,6 +274,21 @@ def test_a_tokenizer_of_another_server_is_told_apart_from_vllms():
             ask(teacher.url, tokenize)
 
 
+def test_a_tokenizer_that_finds_no_text_in_a_request_is_none_of_vllms():
+    with FakeTeacher() as teacher:
+        teacher.faults = [Fault(200, {"tokens": []})]
+        with pytest.raises(TeacherError, match=r"answered no tokens, expected tokens and their names as vLLM"):
+            ask(teacher.url, tokenize)
+
+
+@pytest.mark.parametrize(("failures", "listed"), [(2, True), (3, False)])
+def test_a_list_of_models_that_only_ever_fails_counts_as_missing(failures: int, listed: bool):
+    with FakeTeacher() as teacher:
+        teacher.faults = [Fault(500)] * failures
+        found = ask(teacher.url, lambda client: client.models())
+    assert (found is not None) is listed
+
+
 @REQUESTS
 def test_faults_that_may_pass_are_tried_again_whatever_carries_the_request(
     request_of: Callable[[TeacherClient], Awaitable[Any]], capsys: pytest.CaptureFixture[str]

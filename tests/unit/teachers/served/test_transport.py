@@ -312,6 +312,8 @@ def test_an_api_without_a_version_is_found_and_looked_for_once():
         ({"data": [{"id": "glm-4.7", "context_length": 1024}]}, 1024),
         ([{"id": "glm-4.7", "context_window": 2048}], 2048),
         ({"data": [{"id": "glm-4.7", "max_model_len": "many"}]}, None),
+        ({"data": [{"id": "glm-4.7", "meta": {"n_ctx": 2048, "n_ctx_train": 8192}}]}, 2048),
+        ({"data": [{"id": "glm-4.7", "meta": None}]}, None),
     ],
 )
 def test_the_context_is_read_where_a_server_tells_it_and_a_loras_is_its_parents(listed, window):
