@@ -342,8 +342,8 @@ class TeacherClient:
                     raise
                 continue
             with _expecting("prompt log-probabilities", answer, self.base_url):
-                if answer["choices"][0]["prompt_logprobs"] is None:
-                    raise TypeError("null")
+                if answer["choices"][0].get("prompt_logprobs") is None:
+                    raise _unexpected("a text without them", "prompt log-probabilities", self.base_url)
                 return count
         raise AssertionError("the last step returns or raises")
 
@@ -502,7 +502,7 @@ def _expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
 
 def _unexpected(found: str, what: str, base_url: str) -> TeacherError:
     return TeacherError(
-        f"the server at {base_url} answered {found}, expected {what} as vLLM gives it. "
+        f"the server at {base_url} answered {found}, expected {what} as in vLLM's answers. "
         "Is it a vLLM server? Pass the URL of one."
     )
 

@@ -270,14 +270,14 @@ def test_tokenize_render_and_detokenize_send_the_requests_that_vllm_documents():
 def test_a_tokenizer_of_another_server_is_told_apart_from_vllms():
     with FakeTeacher() as teacher:
         teacher.faults = [Fault(200, {"ids": [1]})]
-        with pytest.raises(TeacherError, match=r"answered .*ids.* expected tokens and their names as vLLM"):
+        with pytest.raises(TeacherError, match=r"answered .*ids.* expected tokens and their names as in vLLM"):
             ask(teacher.url, tokenize)
 
 
 def test_a_tokenizer_that_finds_no_text_in_a_request_is_none_of_vllms():
     with FakeTeacher() as teacher:
         teacher.faults = [Fault(200, {"tokens": []})]
-        with pytest.raises(TeacherError, match=r"answered no tokens, expected tokens and their names as vLLM"):
+        with pytest.raises(TeacherError, match=r"answered no tokens, expected tokens and their names as in vLLM"):
             ask(teacher.url, tokenize)
 
 
