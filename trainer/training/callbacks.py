@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ from ..teachers.served.client import TeacherClient
 STAGES = ("rollout", "teacher", "waiting", "student", "optimizer")
 
 REMEMBERED = 100  # records that transformers keeps in memory and in each trainer_state.json; metrics.jsonl has all
+PACE_OVER = 10  # loggings by whose mean the time that is left is reckoned
 
 
 class StopOnSignal(TrainerCallback):
@@ -119,6 +121,7 @@ class StepRecorder(TrainerCallback):
         self._tokens_seen = 0.0
         self._started: float | None = None
         self._steps_before = 0
+        self._recent: deque[tuple[int, float]] = deque(maxlen=PACE_OVER)  # steps and seconds of each logging
         self._view: StepView | None = None
         self._display = ExitStack()
 
@@ -160,7 +163,9 @@ class StepRecorder(TrainerCallback):
             "steps": steps,
         }
         self.run_directory.append_metrics({"step": state.global_step, **logs, **rates})
-        remaining = (state.max_steps - state.global_step) * seconds / steps
+        self._recent.append((steps, seconds))
+        done, took = map(sum, zip(*self._recent, strict=True))
+        remaining = (state.max_steps - state.global_step) * took / done
         if self._view is not None:
             self._view.update(logs | rates, remaining)
         else:

@@ -227,6 +227,23 @@ def test_off_a_terminal_a_step_is_one_plain_line(tmp_path: Path, capsys: pytest.
     assert said.err == ""
 
 
+def test_the_time_left_is_reckoned_by_the_mean_of_the_latest_ten_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = 0.0
+    monkeypatch.setattr("trainer.training.callbacks.time", SimpleNamespace(monotonic=lambda: now))
+    state: Any = SimpleNamespace(global_step=0, max_steps=100, is_world_process_zero=True, log_history=[])
+    with StepRecorder(RunDirectory(tmp_path), 8) as recorder:
+        recorder.on_train_begin(None, state, None)
+        for seconds in (600, *[60, 120] * 6):  # the first one compiled
+            recorder.on_step_begin(None, state, None)
+            now += seconds
+            state.global_step += 1
+            recorder.on_log(None, state, None, logs={"loss": 0.5, "learning_rate": 1e-3, "num_tokens": 10})
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[number].split()[-4] for number in (0, 1, 12)] == ["990.0", "539.0", "130.5"]
+
+
 def test_curves_go_on_after_a_resume_and_steps_that_are_done_again_are_there_once(tmp_path: Path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
