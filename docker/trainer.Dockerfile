@@ -63,8 +63,8 @@ WORKDIR /app
 COPY trainer/ trainer/
 
 # Any user id may run it: the caches of Hugging Face, Triton and torch lie in one folder that all can write, and the
-# user has a name without an entry in /etc/passwd.
-RUN mkdir -p data outputs /cache && chmod 1777 /cache
+# user has a name without an entry in /etc/passwd. A checkout of umask 077 is only its owner's to read, a copy is not.
+RUN chmod -R a+rX trainer && mkdir -p data outputs /cache && chmod 755 . data outputs && chmod 1777 /cache
 ENV HOME=/cache \
     USER=trainer \
     HF_HOME=/cache/huggingface \

@@ -78,9 +78,10 @@ def rendered(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs of one run of scripts/smoke, which also leaves both CPU images behind."""
+    """The outputs of one run of scripts/smoke, which also leaves both CPU images behind; all folders are private."""
     outputs = tmp_path_factory.mktemp("smoke")
-    run = subprocess.run(["scripts/smoke", "--keep", str(outputs)], cwd=ROOT, text=True, capture_output=True)
+    command = ["scripts/smoke", "--keep", str(outputs)]
+    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, umask=0o077)
     assert run.returncode == 0, (
         f"scripts/smoke ended with {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-4000:]}"
     )
