@@ -115,7 +115,7 @@ def test_a_job_out_of_time_saves_and_goes_into_the_queue_again_where_it_finishes
     cluster.wait_for_state(job, "PENDING")
     cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now", user="0")  # Slurm itself waits two minutes
     cluster.wait_for_state(job, "COMPLETED", "FAILED")
-    assert f"going on from outputs/sdft/checkpoint-{stopped}\n" in cluster.log(job)
+    assert f"going on from outputs/sdft/checkpoint-{stopped}\n" in cluster.log(job), cluster.facts(job)
     assert cluster.facts(job)["ExitCode"] == "0:0", cluster.log(job)[-4000:]
     assert cluster.metrics() == [*range(1, STEPS + 1)] and cluster.summary()["status"] == "finished"
 
