@@ -7,9 +7,8 @@ all that it must have. What it lacks of the rest is found out by asking.
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -19,14 +18,15 @@ import msgspec
 
 from ...data.actions.thinking import strip_thinking
 from ...data.rows.row import Message, Tool
-from ...errors import TeacherError, UsageError
+from ...errors import UsageError
 from ...settings.server_url import ServerUrl
 from ..tokens.token_scores import TokenScores
 from . import failures, sglang
 from .address import Proxy, addresses_of, days_left
 from .chat_messages import Completion, Usage, call_of, openai_messages
-from .failures import NO_SUCH_PLACE, Failure, Healing, RequestRefused, ServerRefused
+from .failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused, expecting, unexpected
 from .fields import Dispensable, Fields
+from .model_list import ServedModel, missing_where_it_fails, read_models, served_by_all, unknown_model
 from .notices import say_once
 from .pace import Pace
 from .retries import Exchange, PatientRequests
@@ -36,9 +36,6 @@ from .transport import LARGEST_ANSWER, Transport
 T = TypeVar("T")
 
 TOO_BUSY = (429, 503)
-# How servers call the tokens of a model's context in their list of models; the first is vLLM's.
-WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx")
-BROKEN_LIST = 3  # failures in a row after which a list of models isn't waited for
 BYTES_OF_ENTRY = 256  # of one likely token at one position, as JSON, at most
 LOGPROB_STEPS = (100, 50, 20, 10, 5, 1)
 # Named one by one, so that a server's generation_config.json changes nothing.
@@ -52,14 +49,6 @@ NO_SAMPLING = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A name that the server answers to, and its context window in tokens (None where the server doesn't say)."""
-
-    name: str
-    max_model_len: int | None
 
 
 @dataclass(frozen=True)
@@ -244,7 +233,7 @@ class TeacherClient:
             TeacherError: a replica doesn't serve the model that another one does.
         """
         try:
-            served = await self._ask.of_all(self._listing())
+            served = await self._lists()
         except ServerRefused as refusal:
             if refusal.status not in NO_SUCH_PLACE:
                 raise
@@ -252,8 +241,13 @@ class TeacherClient:
         names = {url: [model.name for model in models] for url, models in served.items()}
         if any(self.model in found for found in names.values()):
             self._require_model(names)
-        first, *others = served.values()
-        return [_in_common(model, others) for model in first if all(model.name in found for found in names.values())]
+        return served_by_all([*served.values()])
+
+    async def _lists(self) -> dict[str, list[ServedModel]]:
+        async def models_of(url: str) -> list[ServedModel]:
+            return read_models(await self._get(url, "/v1/models", msgspec.json.decode), url)
+
+        return await self._ask.of_all(missing_where_it_fails(models_of))
 
     async def chat(
         self,
@@ -314,7 +308,7 @@ class TeacherClient:
             if failure.status in TOO_BUSY:
                 self.pace.pushed_back(began)
             raise
-        with _expecting("a chat completion", completion, self.base_url):
+        with expecting("a chat completion", completion, self.base_url):
             choice, usage = completion.choices[0], completion.usage or Usage()
         written = usage.completion_tokens or 0
         self.pace.answered(time.monotonic() - began, written)
@@ -341,9 +335,9 @@ class TeacherClient:
                 if refusal.status != 400 or count == LOGPROB_STEPS[-1]:
                     raise
                 continue
-            with _expecting("prompt log-probabilities", answer, self.base_url):
+            with expecting("prompt log-probabilities", answer, self.base_url):
                 if answer["choices"][0].get("prompt_logprobs") is None:
-                    raise _unexpected("a text without them", "prompt log-probabilities", self.base_url)
+                    raise unexpected("a text without them", "prompt log-probabilities", self.base_url)
                 return count
         raise AssertionError("the last step returns or raises")
 
@@ -408,12 +402,12 @@ class TeacherClient:
         body = {"model": self.model, "return_token_strs": True, **body}
         answer = await self._post_body("/tokenize", body, self._reader(_Tokens, "tokens and their names"))
         if not answer.tokens and body.get("prompt") != "":  # llama.cpp reads other fields, and finds no text
-            raise _unexpected("no tokens", "tokens and their names", self.base_url)
+            raise unexpected("no tokens", "tokens and their names", self.base_url)
         return Tokenized(answer.tokens, answer.token_strs or [])
 
     def _reader(self, kind: type[T], what: str) -> Callable[[bytes], T]:
         def read(answer: bytes) -> T:
-            with _expecting(what, answer[:200].decode(errors="replace"), self.base_url):
+            with expecting(what, answer[:200].decode(errors="replace"), self.base_url):
                 return msgspec.json.decode(answer, type=kind)
 
         return read
@@ -449,74 +443,10 @@ class TeacherClient:
     async def _require_own_model(self) -> None:
         """Raise TeacherError where a server's list lacks the model; one without a list says nothing of it."""
         with suppress(ServerRefused):
-            served = await self._ask.of_all(self._listing())
+            served = await self._lists()
             self._require_model({url: [model.name for model in models] for url, models in served.items()})
 
     def _require_model(self, served: dict[str, list[str]]) -> None:
         for url, names in served.items():
             if self.model not in names:
                 raise unknown_model(url, self.model, names)
-
-    def _listing(self) -> Exchange[list[ServedModel]]:
-        """Asks for the models. A list that only ever fails counts as missing: the model itself is asked then."""
-        failed = Counter[str]()
-
-        async def models_of(url: str) -> list[ServedModel]:
-            try:
-                return await self._models_of(url)
-            except Failure as failure:
-                failed[url] += failure.status == 500
-                if failed[url] < BROKEN_LIST:
-                    raise
-                raise Failure(failure.words, 501, healing=Healing.NEVER, asked=failure.asked) from failure
-
-        return models_of
-
-    async def _models_of(self, url: str) -> list[ServedModel]:
-        answer = await self._get(url, "/v1/models", msgspec.json.decode)
-        with _expecting("a list of models", answer, url):
-            listed = (answer if isinstance(answer, list) else answer["data"]) or []  # null: nothing is loaded yet
-            known = {model["id"]: model for model in listed}
-            if not all(isinstance(name, str) for name in known):
-                raise TypeError("a name that is no text")
-            return [ServedModel(name, _window(model, known)) for name, model in known.items()]
-
-
-def unknown_model(base_url: str, model: str, served: list[str]) -> TeacherError:
-    """The error for a name that the server doesn't know."""
-    return TeacherError(
-        f"the teacher at {base_url} does not serve {model!r}; it serves {', '.join(served) or 'nothing'}. "
-        "Pass --vllm_server_model NAME (--model NAME for `generate`), or start vLLM with "
-        f"`--served-model-name {model}`."
-    )
-
-
-@contextmanager
-def _expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
-    """Turns the reading of an answer that lacks what vLLM's have into an error that shows it."""
-    try:
-        yield
-    except (AttributeError, KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
-        raise _unexpected(repr(str(answer)[:200]), what, base_url) from error
-
-
-def _unexpected(found: str, what: str, base_url: str) -> TeacherError:
-    return TeacherError(
-        f"the server at {base_url} answered {found}, expected {what} as in vLLM's answers. "
-        "Is it a vLLM server? Pass the URL of one."
-    )
-
-
-def _window(model: dict[str, Any], known: dict[str, dict[str, Any]]) -> int | None:
-    """The context of a listed model; a LoRA that doesn't say its own has its parent's. llama.cpp has it in `meta`."""
-    parent = known.get(model.get("parent") or "", {})
-    places = [place for listed in (model, parent) for place in (listed, listed.get("meta")) if isinstance(place, dict)]
-    told = [place.get(name) for place in places for name in WINDOWS]
-    return next((tokens for tokens in told if type(tokens) is int and tokens > 0), None)
-
-
-def _in_common(model: ServedModel, others: list[list[ServedModel]]) -> ServedModel:
-    """The model with the smallest context window that any replica says it has."""
-    same = [model, *(other for models in others for other in models if other.name == model.name)]
-    windows = [replica.max_model_len for replica in same if replica.max_model_len is not None]
-    return ServedModel(model.name, min(windows, default=None))

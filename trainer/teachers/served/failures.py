@@ -7,7 +7,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -360,3 +361,20 @@ def seconds_of(date: str) -> float | None:
         return email.utils.parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+@contextmanager
+def expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
+    """Turns the reading of an answer that lacks what vLLM's have into an error that shows it."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
+        raise unexpected(repr(str(answer)[:200]), what, base_url) from error
+
+
+def unexpected(found: str, what: str, base_url: str) -> TeacherError:
+    """The error for an answer that is whole, and is not what vLLM answers."""
+    return TeacherError(
+        f"the server at {base_url} answered {found}, expected {what} as in vLLM's answers. "
+        "Is it a vLLM server? Pass the URL of one."
+    )

@@ -14,8 +14,9 @@ from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served import replicas as replicas_module
 from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served import transport as transport_module
-from trainer.teachers.served.client import ChatAnswer, ServedModel, TeacherClient, Tokenized
+from trainer.teachers.served.client import ChatAnswer, TeacherClient, Tokenized
 from trainer.teachers.served.failures import Failure, RequestRefused
+from trainer.teachers.served.model_list import ServedModel
 from trainer.teachers.served.replicas import Replica, Replicas, used
 from trainer.teachers.tokens.token_scores import TokenScores
 

@@ -19,8 +19,9 @@ from fake_teacher import FakeTeacher, Fault, Request
 from trainer.errors import TeacherError
 from trainer.settings.server_url import read_urls
 from trainer.teachers.served import transport as transport_module
-from trainer.teachers.served.client import ServedModel, TeacherClient
+from trainer.teachers.served.client import TeacherClient
 from trainer.teachers.served.failures import RequestRefused, ServerRefused
+from trainer.teachers.served.model_list import ServedModel
 
 PATIENCE = 60.0  # a test that waits for it has failed
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
