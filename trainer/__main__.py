@@ -8,7 +8,7 @@ import sys
 
 from . import COMMAND, __version__, prepare
 from .errors import NO_ROOM, TrainerError, UsageError, abridged, of_file
-from .run.processes import is_main_process, require_numbers
+from .run.processes import is_main_process, leave_group, require_numbers
 from .run.streams import in_utf8, make_lasting, printable
 from .settings.options import SUBCOMMANDS
 
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         return TrainerError.exit_code if error.errno in MACHINES else UsageError.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    finally:
+        leave_group()
 
 
 if __name__ == "__main__":

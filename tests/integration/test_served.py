@@ -302,7 +302,7 @@ def overlapped(finish, teacher_url, steps, tmp_path_factory) -> Training:
     return finish(teacher_url, tmp_path_factory.mktemp("runs") / "overlapped", *steps)
 
 
-def test_a_run_tells_who_its_teacher_is_and_how_long_it_waited_for_it(teacher_url, exact, overlapped):
+def test_a_run_tells_who_its_teacher_is_and_how_far_it_is_from_it(teacher_url, exact, overlapped):
     for training in (overlapped, exact):
         summary = training.json("summary.json")
         assert (summary["status"], summary["objective"], summary["steps"]) == ("finished", "served", 3)
@@ -313,7 +313,6 @@ def test_a_run_tells_who_its_teacher_is_and_how_long_it_waited_for_it(teacher_ur
         for record in training.metrics:
             assert 0 <= record["seconds/waiting"] <= record["seconds"]
             assert record["kl/forward"] > 0 and record["entropy/teacher"] >= 0 and 0 <= record["agreement"] <= 1
-    assert all(record["seconds/waiting"] > 0 for record in exact.metrics)
 
 
 def test_with_and_without_overlap_a_run_learns_the_same(exact, overlapped):

@@ -51,18 +51,24 @@ def digests(run: Path) -> dict[str, str]:
 
 
 def signal_after_step(run: Path, step: int, number: int, *arguments) -> int:
-    """Start `train`, send a signal within the step after `step`, and return the exit code."""
+    """Start `train`, send a signal within the step after `step`, or after the first one of its own, and return the
+    exit code."""
+    before = steps_of(run)
     with subprocess.Popen(command("train", *arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 200
         while process.poll() is None and time.monotonic() < deadline:
-            steps = [json.loads(line)["step"] for line in whole_lines(run / "metrics.jsonl")]
-            if steps and steps[-1] >= step:
+            steps = steps_of(run)
+            if steps[-1:] != before[-1:] and steps[-1] >= step:
                 time.sleep(random.random() * 0.3)
                 process.send_signal(number)
                 break
             time.sleep(0.02)
         process.communicate(timeout=100)
     return process.returncode
+
+
+def steps_of(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in whole_lines(run / "metrics.jsonl")]
 
 
 def whole_lines(path: Path) -> list[str]:

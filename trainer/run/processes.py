@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -50,6 +51,20 @@ def from_main_process(compute: Callable[[], T]) -> T:
     with told_of_lost_process():
         dist.broadcast_object_list(found, src=0, group=group)
     return found[0]
+
+
+def leave_group() -> None:
+    """End this process's part in the group of those that were started together, if it has one.
+
+    A process that ends with its gloo threads running is now and then aborted (SIGABRT) instead of leaving with its
+    exit code. NCCL's group is left to the process's end: leaving it waits for what was not answered.
+    """
+    if "torch.distributed" not in sys.modules:
+        return
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.destroy_process_group()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ WORK = """
 import sys
 import torch.distributed as dist
 from trainer.errors import TrainerError
-from trainer.run.processes import from_main_process
+from trainer.run.processes import from_main_process, leave_group
 
 def compute():
     print("computed")
@@ -29,6 +29,8 @@ try:
     print(from_main_process(compute))
 except TrainerError as error:
     sys.exit(f"told: {error}")
+finally:
+    leave_group()
 """
 
 

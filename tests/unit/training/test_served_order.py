@@ -1,5 +1,6 @@
 """In which order a step with a served teacher learns, and that it is of no matter to what is learnt."""
 
+import time
 from concurrent.futures import Future
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_the_student_reads_its_answers_while_the_teacher_thinks(student_path, tm
     trainer.model.model.register_forward_hook(think)
     learnt(trainer, lambda requests: pytest.fail("waits, though the teacher answers within the forward pass"))
     assert [record["seconds/waiting"] for record in trainer.state.log_history if "loss" in record] == [0, 0]
+
+
+def test_the_seconds_of_waiting_are_told(student_path, tmp_path):
+    teacher = Teacher()
+    trainer = build(student_path, tmp_path, teacher, limit=8)
+
+    def answer_late(requests):
+        time.sleep(0.05)
+        [teacher.answer(key) for key in teacher.unanswered]
+
+    learnt(trainer, answer_late)
+    told = [record for record in trainer.state.log_history if "loss" in record]
+    assert all(record["seconds/waiting"] >= 0.05 for record in told) and len(told) == 2
 
 
 def test_a_failed_request_ends_the_step_although_it_is_of_another_group(student_path, tmp_path):
