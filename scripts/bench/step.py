@@ -59,6 +59,7 @@ from trainer.training.self_distillation import SelfDistillationTrainer  # noqa: 
 
 TINY = ROOT / "data" / "tiny_world" / "student"
 END = 2  # of the tiny world's tokenizer, which the large model borrows
+BEGINNING = 8  # last tokens of a prompt, by which it is recognised
 SIDES = ("ours", "trl", "generate", "continuous")
 # Shares of the longest completion: a long tail, the median at a tenth.
 TAIL = (0.06, 0.066, 0.07, 0.078, 0.086, 0.09, 0.094, 0.098, 0.105, 0.117, 0.13, 0.156, 0.235, 0.35, 0.6, 1.0)
@@ -130,14 +131,17 @@ class Recorded:
 
 
 class Forced(LogitsProcessor):
-    """Lets `generate` choose the recorded tokens, row by row, and nothing else."""
+    """Lets `generate` choose the recorded tokens of the rows that are in its batch, and nothing else."""
 
-    def __init__(self, completions: list[list[int]], width: int):
-        self.completions, self.width = completions, width
+    def __init__(self, recorded: Recorded):
+        self.width = max(map(len, recorded.prompts))
+        pairs = zip(recorded.prompts, recorded.completions, strict=True)
+        self.completion_of = {tuple(prompt[-BEGINNING:]): completion for prompt, completion in pairs}
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        at = input_ids.shape[1] - self.width
-        chosen = [ids[at] if at < len(ids) else END for ids in self.completions]
+        at, rows = input_ids.shape[1] - self.width, input_ids[:, self.width - BEGINNING : self.width].tolist()
+        completions = [self.completion_of[tuple(row)] for row in rows]
+        chosen = [ids[at] if at < len(ids) else END for ids in completions]
         scores.fill_(float("-inf"))[torch.arange(len(chosen)), torch.tensor(chosen)] = 0.0
         return scores
 
@@ -247,7 +251,7 @@ def build(case: Case, side: str, device: str, folder: Path, checkpointing: bool)
 def follow(recorded: Recorded, trainer: Any, source: Any, engine: str) -> None:
     """Make the engine decode the recorded completions, or as many tokens, and learn from the recorded ones."""
     if engine in ("generate", MEASURED):
-        forced = Forced(recorded.completions, max(map(len, recorded.prompts)))
+        forced = Forced(recorded)
         original = source.generate
         source.generate = lambda logits_processor=None, **kwargs: original(
             logits_processor=[*(logits_processor or []), forced], **kwargs

@@ -13,6 +13,7 @@ from ..data.prompts import Prompt, PromptEncoder, report_cuts
 from ..data.rows.row import Row
 from ..errors import Stopped
 from ..models.architecture import equally_long, sees_padding
+from ..models.decoding import generate
 from ..models.student import end_token_ids
 from ..run.progress import Progress
 from .scorer import Scorer
@@ -136,7 +137,6 @@ def decode_greedily(
             some = [prompts[index] for index in group]
             found |= zip(group, decode_greedily(model, tokenizer, some, ends, limit), strict=True)
         return [found[index] for index in range(len(prompts))]
-    batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
     # transformers fills what is not said here from the model's own configuration, penalties included.
     greedy = GenerationConfig(
         do_sample=False,
@@ -148,14 +148,7 @@ def decode_greedily(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends,
     )
-    output_BT = model.generate(**batch, generation_config=greedy)  # pyright: ignore[reportCallIssue]
-    width = batch["input_ids"].shape[1]
-    return [_until_end(ids, set(ends)) for ids in output_BT[:, width:].tolist()]
-
-
-def _until_end(ids: list[int], ends: set[int]) -> list[int]:
-    stop = next((position for position, token in enumerate(ids) if token in ends), len(ids) - 1)
-    return ids[: stop + 1]
+    return generate(model, prompts, greedy)
 
 
 def target_nll(

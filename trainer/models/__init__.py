@@ -1,1 +1,1 @@
-"""The student: its weights, its hidden states, its output head."""
+"""The student: its weights, its hidden states, its output head, its completions."""

@@ -130,12 +130,17 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def keeps_rows_apart(model: PreTrainedModel) -> bool:
+    """Whether rows can be taken out of the cache while others go on: attention keeps each row for itself."""
+    return set(layer_kinds(model)) <= PLAIN
+
+
 def sees_padding(model: PreTrainedModel) -> bool:
     """Whether padding before a prompt changes what a model says behind it, though the mask says what it is.
 
     Attention leaves padding out; what other layers make of it is measured.
     """
-    if set(layer_kinds(model)) <= PLAIN:
+    if keeps_rows_apart(model):
         return False
     alone_1V = _next_logits(model, [_row(model, PROBE // 4)])
     try:

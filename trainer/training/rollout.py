@@ -17,11 +17,12 @@ from trl.models.utils import unwrap_model_for_generation
 
 from ..errors import TrainerError
 from ..models.architecture import CacheSize, cache_size, compile_obstacle, equally_long, sees_padding
+from ..models.decoding import generate
 from ..models.hidden_states import transformer_of
 from ..models.packed_attention import pack_attention
 from ..models.sharded import bare_copy, is_sharded, reshard, whole
+from .continuous import continuous
 from .engine_trial import MEASURED, keep, tokens_per_second, try_each
-from .engines import continuous, generate
 from .microbatches import device_memory
 
 CACHE_SHARE = 0.25  # of the device's memory, for keys and values of rollouts that are sampled together

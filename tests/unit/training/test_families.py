@@ -17,13 +17,15 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from trainer.__main__ import main
 from trainer.errors import UsageError
-from trainer.models.architecture import cache_size, compile_obstacle, paging_obstacle, sees_padding
+from trainer.models import decoding
+from trainer.models.architecture import cache_size, compile_obstacle, keeps_rows_apart, paging_obstacle, sees_padding
+from trainer.models.decoding import generate
 from trainer.models.hidden_states import check_head, predicting_states
 from trainer.models.loading import load_student
 from trainer.settings.options import Eval
 from trainer.teachers.ema import EmaTeacher
+from trainer.training.continuous import continuous
 from trainer.training.engine_choice import choose_engine
-from trainer.training.engines import continuous, generate
 from trainer.training.microbatches import token_bytes
 
 CPU = torch.device("cpu")
@@ -52,8 +54,8 @@ def model(folder):
 PROMPTS = [[*range(3, 20)], [*range(30, 36)], [7]]
 
 
-def greedy(**more):
-    return GenerationConfig(max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=[2], **more)
+def greedy(ends=(2,), **more):
+    return GenerationConfig(max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=[*ends], **more)
 
 
 @torch.no_grad()
@@ -74,6 +76,19 @@ def test_each_engine_writes_what_the_model_alone_writes_or_says_why_it_can_not(f
     assert (compile_obstacle(model) is not None) == family.no_compiling
     if not family.no_compiling:
         assert generate(model, PROMPTS, greedy(cache_implementation="static", disable_compile=True)) == alone
+
+
+@torch.no_grad()
+def test_what_has_ended_is_taken_out_of_the_batch_and_the_others_write_the_same(family, model, monkeypatch):
+    prompts = PROMPTS[:1] if sees_padding(model) else PROMPTS
+    ends = {generate(model, [prompt], greedy())[0][1 + 2 * index] for index, prompt in enumerate(prompts[1:])}
+    alone = [generate(model, [prompt], greedy({2, *ends}))[0] for prompt in prompts]
+    monkeypatch.setattr(decoding, "MANY", 1)
+    read = []
+    model.register_forward_hook(lambda module, inputs, output: read.append(len(output.logits)))
+    assert generate(model, prompts, greedy({2, *ends})) == alone
+    if keeps_rows_apart(model) and len({*map(len, alone)}) > 1:
+        assert read[-1] < read[0]
 
 
 def test_what_is_loaded_is_what_was_saved(folder, model):

@@ -9,11 +9,13 @@ import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from trainer.errors import UsageError
+from trainer.models import decoding
 from trainer.models.architecture import cache_size
+from trainer.models.decoding import draws_faster, generate
 from trainer.models.packed_attention import pack_attention
-from trainer.training import engines, rollout
+from trainer.training import rollout
+from trainer.training.continuous import continuous
 from trainer.training.engine_choice import choose_engine, wants_vllm
-from trainer.training.engines import continuous, draws_faster, generate
 from trainer.training.rollout import HalfCopy, Rollout, Sampler, evaluating
 
 END, VOCABULARY, PROMPT = 1, 12, [3, 5, 7, 2]
@@ -56,7 +58,7 @@ def packed(model, prompts, config):
 def drawn(model, prompts, config):
     """What `generate` does on a CPU where there are many tokens."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "MANY", 1)
+        patch.setattr(decoding, "MANY", 1)
         assert draws_faster(model, config) == bool(config.do_sample and model.device.type == "cpu")
         return generate(model, prompts, config)
 
@@ -129,6 +131,23 @@ def test_the_same_random_state_gives_the_same_rollouts_and_the_same_state_afterw
     assert outcomes[0] == outcomes[1]
     torch.manual_seed(6)
     assert ENGINES[engine](model, [PROMPT] * 6, settings(max_new_tokens=12)) != outcomes[0][0]
+
+
+def test_taking_out_what_has_ended_changes_nothing_that_the_others_sample(monkeypatch):
+    model, prompts = make(), [PROMPT, PROMPT[:1], PROMPT * 3] * 5
+    monkeypatch.setattr(decoding, "MANY", 1)
+    read, told, outcomes = [], {}, []
+    model.register_forward_hook(lambda module, inputs, output: read.append(len(output.logits)))
+    for kept in (0, decoding.KEPT):  # of a batch of which nothing has to be left it goes on whole
+        monkeypatch.setattr(decoding, "KEPT", kept)
+        torch.manual_seed(5)
+        completions = generate(model, prompts, settings(max_new_tokens=60, temperature=3.0), told.__setitem__)
+        outcomes.append((completions, torch.rand(1).item(), read[:]))
+        read.clear()
+    (whole, random, rows), (shrunk, random_again, fewer_rows) = outcomes
+    assert shrunk == whole and random_again == random
+    assert told == {index: ids for index, ids in enumerate(whole) if ids[-1] == END}
+    assert {*rows} == {15} and fewer_rows[0] == 15 and fewer_rows[-1] < 8 and len(fewer_rows) == len(rows)
 
 
 def test_the_continuous_engine_forgets_what_it_cached_under_older_weights():
