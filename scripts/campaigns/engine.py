@@ -2,7 +2,8 @@
 
 The CPU image trains the tiny world into a folder of the host, and the same container is started again after each kill.
 It is `docker kill` that ends it; or every process of an engine of the campaign's own dies at one moment, as when a
-machine fails, and the engine starts again with what is on its disk. What counts as lost stands in kills.py.
+machine fails, and the engine starts again with what is on its disk. One run is made where the users of the container
+are other ones outside, as administrators set up engines. What counts as lost stands in kills.py.
 """
 
 import os
@@ -23,6 +24,7 @@ from campaigns.kills import KILLS, WORLD, train_words
 
 IMAGE = "self-distillation-trainer:cpu"
 USER, GROUP = os.getuid() or 1000, os.getgid() or 1000  # root's container trains as another, as in docker-compose.yml
+OTHERS = 200_000  # who root of a container is outside, where its users are other ones there
 PATIENCE = 120  # seconds for an engine to answer
 
 
@@ -51,18 +53,32 @@ class Engine:
 
 
 class PrivateEngine(Engine):
-    """An engine in namespaces of its own: it leaves this machine's networks alone, and dies with all its containers."""
+    """An engine in namespaces of its own: it leaves this machine's networks alone, and dies with all its containers.
 
-    def __init__(self, place: Path):
+    Args:
+        first: Who of this machine the containers' root is; the users behind are theirs, too.
+    """
+
+    def __init__(self, place: Path, first: int = 0):
         super().__init__(f"unix://{place}/state/docker.sock")
-        self.place = place
+        self.place, self.first = place, first
+        place.chmod(0o711)  # whoever root is there passes through
+        (place / "users").write_text(f"daemon:{first}:65536\n")
 
     def start(self) -> None:
         """Start it; the folder of its state is empty, as /run is when a machine starts."""
         state = self.place / "state"
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir()
-        command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "dockerd", "--bridge", "none"]
+        command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if self.first:
+            command += [
+                "sh",
+                "-c",
+                f'for f in uid gid; do mount --bind {self.place}/users /etc/sub$f; done; exec "$@"',
+                "-",
+            ]
+        command += ["dockerd", "--bridge", "none", *(["--userns-remap", "daemon"] if self.first else [])]
         command += ["--iptables=false", "--ip6tables=false", "--host", f"{self.host}", "--pidfile", f"{state}/pid"]
         command += ["--exec-root", f"{state}/run", "--data-root", f"{self.place}/data"]
         with (self.place / "log").open("ab") as log:
@@ -88,10 +104,10 @@ class PrivateEngine(Engine):
 
 
 @contextmanager
-def private_engine() -> Iterator[Engine]:
+def private_engine(first: int = 0) -> Iterator[Engine]:
     """An engine that has the image."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        engine = PrivateEngine(Path(place))
+        engine = PrivateEngine(Path(place), first)
         try:
             engine.start()
             saved = subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE)
@@ -109,6 +125,7 @@ def cases(seed: int, quick: bool) -> Iterator[Case]:
     if not quick:
         yield from drawn(seed, "a container is killed", 4, partial(train_killed, OF_THIS_MACHINE))
         yield from drawn(seed, "the engine is killed", 2, partial(train_killed, private_engine))
+        yield from drawn(seed, "users are other ones outside", 1, train_remapped)
 
 
 def missing(engine: Callable[[], AbstractContextManager[Engine]]) -> str | None:
@@ -142,6 +159,27 @@ def train_killed(engine_of: Callable[[], AbstractContextManager[Engine]], draw: 
                 here, lost = killed_until_done(engine, name, run, lasts, KILLS - kills, draw)
             kills, lost = kills + here, lost or [*differences(run, whole)]
     return Outcome(tuple(lost), {"kills": kills, "runs": runs})
+
+
+def train_remapped(draw: random.Random, folder: Path) -> Outcome:
+    """A run where the container's users are others outside (`userns-remap`): refused until the folder is theirs."""
+    if reason := missing(private_engine):
+        return Outcome(skipped=reason)
+    words, whole, run = train_words(folder, (), draw), folder / "whole", folder / "remapped"
+    os.chown(folder, USER, GROUP)
+    with container(Engine(), words, whole) as name:
+        Engine().docker("start", name)
+        require_done(Engine(), name)
+    with private_engine(OTHERS) as engine:
+        with container(engine, words, run) as name:
+            engine.docker("start", name)
+            code, said = engine.docker("wait", name), engine.docker("logs", "--tail", "3", name)
+        os.chown(folder, OTHERS + USER, OTHERS + GROUP)
+        with container(engine, words, run) as name:
+            engine.docker("start", name)
+            require_done(engine, name)
+    refused = code == "2" and f"sudo chown -R {OTHERS + USER} {run}" in said
+    return Outcome((*(() if refused else (f"exit code {code}: {said}",)), *differences(run, whole)), {"runs": 2})
 
 
 @contextmanager

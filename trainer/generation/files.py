@@ -8,6 +8,7 @@ from typing import Any
 from ..data.rows.row import Row
 from ..errors import UsageError
 from ..run.atomic import remove_leftovers, replacing, try_to_write, write_json, write_text
+from ..run.machine import mend_of
 from ..settings.options import Generate
 from .card import card, report
 from .factory import Factory
@@ -32,12 +33,11 @@ def claim_folder(settings: Generate) -> Path:
     folder = Path(settings.out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"can't make the folder {folder}: {error.strerror}. Pass a writable --out_dir.") from error
-    try:
         try_to_write(folder)
     except OSError as error:
-        raise UsageError(f"the folder {folder} isn't writable. Pass a writable --out_dir.") from error
+        raise UsageError(
+            f"can't write to the folder {folder}: {error.strerror}. To mend it, {mend_of(error, folder, '--out_dir')}."
+        ) from error
     for path in (*data_files(folder, settings), folder / REJECTED, folder / REPORT, folder / CARD):
         if path.exists() and not (folder / JOURNAL).exists():
             raise UsageError(

@@ -20,6 +20,7 @@ from ..settings.server_url import is_secret_name
 from ..settings.yaml_files import NotYaml, read_yaml_file
 from .atomic import flush, remove_leftovers, try_to_write, write_json, write_text
 from .journal import open_locked
+from .machine import mend_of
 from .processes import is_main_process
 from .records import read_json, read_lines
 
@@ -75,8 +76,8 @@ class RunDirectory:
             try_to_write(self.path)
         except OSError as error:
             raise UsageError(
-                f"can't write to the output folder {self.path}: {error.strerror}. Pass --output_dir FOLDER, or mend "
-                f"its owner: `sudo chown -R $(id -u) {self.path}`."
+                f"can't write to the output folder {self.path}: {error.strerror}. To mend it, "
+                f"{mend_of(error, self.path, '--output_dir')}."
             ) from error
 
     def _hold(self) -> None:

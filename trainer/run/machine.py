@@ -79,10 +79,7 @@ def describe_place(report: Report, name: str) -> None:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             locks, flushing = has_locks(file), has_flushing(folder)
     except OSError as error:
-        mend = f"sudo chown -R $(id -u) {folder}"
-        if error.errno == errno.EROFS:
-            mend = "pass --output_dir FOLDER, one of a file system that is not read-only."
-        report.problem(f"{folder} can't be written to: {error.strerror}.", mend)
+        report.problem(f"{folder} can't be written to: {error.strerror}.", mend_of(error, folder, "--output_dir"))
         return
     free = shutil.disk_usage(folder).free
     report.add("runs in", f"{folder}, {free / 2**30:.0f} GiB free")
@@ -92,6 +89,39 @@ def describe_place(report: Report, name: str) -> None:
         report.note(f"the file system of {folder} can't flush folders: a power cut may lose the last moment of a run.")
     if free < ROOM:
         report.note(f"{free / 2**30:.1f} GiB are free; two checkpoints of the default student take {ROOM / 2**30:.0f}.")
+
+
+def mend_of(error: OSError, folder: object, flag: str) -> str:
+    """What to type where a folder can't be written to; in a container it is typed outside."""
+    another = f"pass {flag} FOLDER, one that can be written to"
+    if error.errno == errno.EROFS:
+        return f"{another}: this file system is read-only"
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return another
+    owner, is_rootless = user_outside(os.getuid(), own_users())
+    text = f"{another}, or mend its owner: `sudo chown -R {owner} {folder}`"
+    if owner != os.getuid():
+        text += f" outside of this container, whose user {os.getuid()} is {owner} there"
+    if is_rootless and os.getuid():
+        text += ". In a rootless container you are its root: TRAINER_UID=0 and TRAINER_GID=0 in .env"
+    return text
+
+
+def own_users() -> str:
+    """The kernel's table of this process's users: first one here, first one outside, how many."""
+    try:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def user_outside(user: int, table: str) -> tuple[int, bool]:
+    """Who a user is outside of its container, and whether somebody who is not root started that."""
+    spans = [tuple(map(int, line.split())) for line in table.splitlines()]
+    outside = [there + user - here for here, there, count in spans if here <= user < here + count]
+    is_rootless = any(here == 0 and there != 0 and count == 1 for here, there, count in spans)
+    return (outside[0] if outside else user), is_rootless
 
 
 def existing(name: str) -> str:

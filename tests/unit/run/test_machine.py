@@ -35,6 +35,30 @@ def test_a_place_that_takes_no_files_is_told_with_its_own_mend(tmp_path, monkeyp
     assert text == f"{tmp_path} can't be written to: {os.strerror(number)}." and mend in what
 
 
+ROOT_IS_YOU = "0 1000 1\n1 100000 65536\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "table", "told"),
+    [
+        (1000, "         0          0 4294967295\n", "`sudo chown -R 1000 runs`"),
+        (1000, "", "`sudo chown -R 1000 runs`"),
+        (
+            1000,
+            "0 200000 65536\n",
+            "chown -R 201000 runs` outside of this container, whose user 1000 is 201000 there",
+        ),
+        (1000, ROOT_IS_YOU, "whose user 1000 is 100999 there. In a rootless container you are its root: TRAINER_UID=0"),
+        (0, ROOT_IS_YOU, "`sudo chown -R 1000 runs`"),
+    ],
+    ids=["none", "no table", "remapped", "rootless", "rootless root"],
+)
+def test_the_owner_that_a_folder_needs_is_told_as_the_machine_outside_knows_it(user, table, told, monkeypatch):
+    monkeypatch.setattr(machine, "own_users", lambda: table)
+    monkeypatch.setattr(machine.os, "getuid", lambda: user)
+    assert told in machine.mend_of(OSError(errno.EACCES, "Permission denied"), "runs", "--output_dir")
+
+
 @pytest.mark.parametrize(("year", "is_wrong"), [(1970, True), (2024, True), (2027, False), (2045, False), (2060, True)])
 def test_a_year_that_can_not_be_is_a_problem(year, is_wrong, monkeypatch):
     now = time.mktime((year, 12, 1, 12, 0, 0, 0, 0, -1))
