@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from ..errors import UsageError
 from ..settings.options import Student
+from .weight_files import QUANTISED, require_files, require_trainable
 
 UNBOUNDED = 2**30  # positions of a model whose configuration names no bound
 POSITIONS = ("max_position_embeddings", "max_sequence_length", "max_seq_len", "seq_length")
@@ -33,6 +34,7 @@ def read_configuration(settings: Student) -> PreTrainedConfig:
     except Exception as error:  # whatever transformers makes of a config.json, it is the user's file
         raise UsageError(f"no model at {name!r}: {first_line(error)} Pass FOLDER|HUB_NAME of one.") from error
     _require_unquantised(config, name)
+    require_trainable(Path(name))
     _require_language(config, name)
     return config
 
@@ -95,8 +97,9 @@ def base_of(name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, in one line with a full stop."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """What an error of another library says, in one line with a full stop; a line that announces takes the next one."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    text = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return text if text.endswith((".", "!")) else f"{text}."
 
 
@@ -110,26 +113,9 @@ def _look_at_folder(name: str) -> None:
             raise UsageError(f"no model at {name!r}: the folder does not exist. Pass FOLDER|HUB_NAME of one.")
         return
     if (path / "config.json").is_file():
-        _look_at_weights(path)
+        require_files(path)
     elif not is_adapter(name):
         raise UsageError(f"no model at {name!r}: {_instead_of_a_model(path)}")
-
-
-def _look_at_weights(path: Path) -> None:
-    """Refuse a folder whose weights are missing, or in another format than safetensors."""
-    weights = {ending: sorted(path.glob(f"*{ending}")) for ending in (".safetensors", ".gguf", ".bin", ".pt", ".pth")}
-    found = next((files[0].name for files in weights.values() if files), None)
-    if found is None:
-        raise UsageError(f"there are no weights in '{path}': expected model.safetensors beside config.json.")
-    if not weights[".safetensors"]:
-        raise UsageError(
-            f"the weights in '{path}' are {found}, expected safetensors. "
-            + (
-                "A GGUF file is made for serving: pass the model that it was made from."
-                if weights[".gguf"]
-                else f"Save them so: `AutoModelForCausalLM.from_pretrained('{path}').save_pretrained(OTHER)`."
-            )
-        )
 
 
 def _instead_of_a_model(path: Path) -> str:
@@ -158,6 +144,5 @@ def _require_unquantised(config: PreTrainedConfig, name: str) -> None:
     method = values.get("quant_method") or values.get("quantization_method") or "a method that it doesn't name"
     raise UsageError(
         f"the weights of {name!r} are quantised ({getattr(method, 'value', method)}, says quantization_config in "
-        "config.json), expected float16, bfloat16 or float32 to train. Pass the model that it was made from; after "
-        "training it can be quantised again. To save memory: --use_peft, or --use_peft --load_in_4bit."
+        f"config.json), {QUANTISED}"
     )

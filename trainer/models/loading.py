@@ -180,6 +180,8 @@ def _declared(settings: Student, file: str) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds a {type(values).__name__}, expected an object.")
         parts = (values.get("text_config") or {}, values)
         found = {key: part[key] for part in parts for key in SPECIAL if part.get(key) is not None}
     except (ValueError, AttributeError, TypeError) as error:

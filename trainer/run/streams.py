@@ -4,6 +4,7 @@ What a model, a server or a file says is shown and steers no terminal: stdout le
 goes to stderr beside the displays there passes `printable`.
 """
 
+import codecs
 import io
 import os
 import re
@@ -20,6 +21,37 @@ UNPRINTABLE_BESIDE_COLOURS = re.compile(rf"(?!{COLOUR}){STEERING}")
 def printable(text: str) -> str:
     """A text with a replacement character for each one that would steer a terminal."""
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+# What terminals of fewer characters are shown in place of the signs that we print.
+STAND_INS = str.maketrans(
+    {
+        "█": "#",
+        "▒": "=",
+        "·": ".",
+        "─": "-",
+        "–": "-",
+        "−": "-",
+        "→": "->",
+        "×": "x",
+        "…": "...",
+        "’": "'",
+        "•": "*",
+        "—": "-",
+        "“": '"',
+        "”": '"',
+    }
+)
+
+
+def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of codecs: what an encoding lacks is shown by what it has."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return error.object[error.start : error.end].translate(STAND_INS).encode(error.encoding, "replace"), error.end
+
+
+codecs.register_error("stand_in", _stand_in)
 
 
 class Printable(io.TextIOWrapper):
@@ -69,7 +101,7 @@ def make_lasting() -> None:
         elif stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, _lasting(stream, name))
         else:
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="stand_in")
 
 
 def in_utf8() -> None:
@@ -90,4 +122,4 @@ def _lasting(stream: io.TextIOWrapper, name: str) -> io.TextIOWrapper:
     buffer: Any = raw if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(raw)  # a raw one with `-u`
     lines, through = stream.line_buffering, stream.write_through
     kind = Printable if name == "stdout" else io.TextIOWrapper  # displays are drawn on stderr
-    return kind(buffer, stream.encoding, "replace", line_buffering=lines, write_through=through)
+    return kind(buffer, stream.encoding, "stand_in", line_buffering=lines, write_through=through)

@@ -124,6 +124,10 @@ def test_weights_that_the_model_has_no_place_for_are_told_and_left_out(folder, c
         ),
         ({"model_type": "nothing_known"}, "no model at .*nothing_known"),
         ({"hidden_size": "wide"}, "hidden_size"),
+        (
+            {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 2},
+            r"`num_hidden_layers` \(3\) must be equal .* \(2\)",
+        ),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is a BertForMaskedLM, expected a decoder"),
     ],
 )
@@ -175,7 +179,38 @@ def test_a_shard_that_the_index_names_and_nobody_copied_is_told(folder):
         "lm_head.weight": "model-00002-of-00002.safetensors",
     }
     change(folder, "model.safetensors.index.json", metadata={}, weight_map=weight_map)
-    refused(folder, "model-00002-of-00002.safetensors")
+    refused(folder, r"index.json names model-00002-of-00002.safetensors, which is not there\. Copy or download all")
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    refused(folder, "there are no weights in")
+    (folder / "other.safetensors").touch()
+    refused(folder, r"names model-00001-of-00002.safetensors and 1 more, which is not there")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            r"is a pointer of Git LFS .*`git lfs pull`",
+        ),
+        ("<!DOCTYPE html>\n<html></html>", r"begins with '<!DOCTYPE html>.*download it again"),
+    ],
+)
+def test_a_text_under_the_name_of_the_weights_is_told_by_how_it_begins(folder, text, message):
+    (folder / "model.safetensors").write_text(text)
+    refused(folder, message)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_weights_of_eight_bits_are_refused_also_where_the_configuration_does_not_tell(folder, dtype):
+    name = "model.layers.0.mlp.up_proj.weight"
+    rewrite(folder, lambda weights: weights | {name: weights[name].to(dtype), "scale": torch.zeros(1, dtype=dtype)})
+    refused(folder, rf"are quantised \({name} is (I8|U8|F8_E4M3) in model.safetensors\), expected float16")
+
+
+def test_a_mask_that_is_stored_beside_the_weights_may_be_of_any_type(folder):
+    rewrite(folder, lambda weights: weights | {"model.layers.0.attn.bias": torch.ones(4, 4, dtype=torch.bool)})
+    require_loadable(settings_of(folder))
 
 
 @pytest.mark.parametrize(
@@ -231,6 +266,7 @@ def test_where_generation_config_is_missing_config_json_declares_the_special_tok
     ("text", "message"),
     [
         ("{", "can't read generation_config.json"),
+        ("[]", "generation_config.json .*: it holds a list, expected an object. Mend the file"),
         ('{"eos_token_id": "</s>"}', "eos_token_id in generation_config.json"),
     ],
 )

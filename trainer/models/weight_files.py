@@ -1,0 +1,88 @@
+"""The files of weights in a student's folder, looked at before any of them is read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+INDEX = "model.safetensors.index.json"
+FORMATS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
+TRAINABLE = {"F16", "BF16", "F32", "F64"}  # by the names that safetensors has for types
+POINTER = "version https://git-lfs"
+QUANTISED = (
+    "expected float16, bfloat16 or float32 to train. Pass the model that it was made from; after training it can be "
+    "quantised again. To save memory: --use_peft, or --use_peft --load_in_4bit."
+)
+
+
+def require_files(folder: Path) -> None:
+    """Raise UsageError where the weights are missing, or are in another format than safetensors."""
+    found = {ending: sorted(folder.glob(f"*{ending}")) for ending in FORMATS}
+    first = next((files[0].name for files in found.values() if files), None)
+    if first is None:
+        raise UsageError(f"there are no weights in '{folder}': expected model.safetensors beside config.json.")
+    if not found[".safetensors"]:
+        mend = (
+            "A GGUF file is made for serving: pass the model that it was made from."
+            if found[".gguf"]
+            else f"Save them so: `AutoModelForCausalLM.from_pretrained('{folder}').save_pretrained(OTHER)`."
+        )
+        raise UsageError(f"the weights in '{folder}' are {first}, expected safetensors. {mend}")
+    for file in _files(folder):
+        _require_weights(file)
+
+
+def require_trainable(folder: Path) -> None:
+    """Raise UsageError where weights are whole numbers, or floats of 8 bits, whatever config.json says."""
+    for file in _files(folder):
+        for name, tensor in _header(file).items():
+            if name.endswith("weight") and tensor.get("dtype") not in TRAINABLE:
+                found = f"{name} is {tensor.get('dtype')} in {file.name}"
+                raise UsageError(f"the weights in '{folder}' are quantised ({found}), {QUANTISED}")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that transformers reads: those of the index, or the one without parts."""
+    try:
+        named = {*json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()}
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # what is wrong with an index is told in reading it
+        whole = folder / "model.safetensors"
+        return [whole] if whole.is_file() else []
+    if absent := sorted(str(name) for name in named if not (folder / str(name)).is_file()):
+        raise UsageError(
+            f"{folder / INDEX} names {absent[0]}{f' and {len(absent) - 1} more' if absent[1:] else ''}, which is not "
+            "there. Copy or download all files of the model."
+        )
+    return sorted(folder / str(name) for name in named)
+
+
+def _require_weights(file: Path) -> None:
+    """Refuse a file that is a text: a page that was saved, or what Git LFS has in place of the weights."""
+    with file.open("rb") as stream:
+        begin = stream.read(64)
+    text = begin.decode("ascii", errors="replace").strip()
+    if text.startswith(POINTER):
+        raise UsageError(f"{file} is a pointer of Git LFS and not the weights. Type `git lfs pull` in its folder.")
+    if any(begin[5:8]):  # of the length in 8 bytes, with which safetensors begin: nothing is so long
+        raise UsageError(
+            f"{file} begins with {text[:20]!r}: something else was saved under the name of the weights. Copy or "
+            "download it again."
+        )
+
+
+def _header(file: Path) -> dict[str, dict[str, Any]]:
+    """Name -> type, shape and place of the tensors in a file; empty where it can't be read, which reading it tells."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            content = json.loads(stream.read(length)) if length < file.stat().st_size else {}
+    except (OSError, ValueError):
+        return {}
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, dict) and "dtype" in tensor}
