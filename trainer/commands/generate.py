@@ -169,17 +169,20 @@ def shortage(factory: Factory) -> str:
     return (
         f"{len(factory.kept)} rows were good and are written, expected {factory.wanted}; {factory.settled} candidates "
         f"are used up{_why(factory)}. {factory.refusal + ' ' if factory.refusal else ''}{REJECTED} has them with their "
-        f"reasons. Try {_mend(factory)}, or fewer --train_samples."
+        f"reasons. {_mend(factory)}"
     )
 
 
 def _mend(factory: Factory) -> str:
-    """What makes more candidates good, by the commonest reason to reject them."""
+    """What makes more candidates good, by the commonest reason to reject them, in a sentence."""
     more = "a higher --temperature" if isinstance(factory.prompts, Commissions) else "more prompts in the file"
+    fewer = "or fewer --train_samples."
     counts = rejections(factory)
     rule = max(counts, key=counts.__getitem__, default="").removeprefix("request_")
     if rule == "truncated":
-        return f"a higher --max_tokens than {factory.max_tokens}"
+        return f"Try a higher --max_tokens than {factory.max_tokens}, {fewer}"
     if rule == "refused" and "context" in factory.refusal:
-        return f"a smaller --max_tokens than {factory.max_tokens}, or shorter prompts"
-    return more
+        return f"Try a smaller --max_tokens than {factory.max_tokens}, shorter prompts, {fewer}"
+    if rule == "refused":
+        return "Change what the server's words name, and type the same command again."
+    return f"Try {more}, {fewer}"

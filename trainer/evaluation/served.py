@@ -65,5 +65,5 @@ async def _ask_all(
 
 
 def _judged(row: Row, said: ChatAnswer, scorer: Scorer | None) -> Answer:
-    ended = said.finish_reason != "length"
+    ended = not (said.is_cut or said.is_withheld)
     return judge(row, said.with_calls.strip(), said.completion_tokens or None, ended, None, scorer=scorer)

@@ -1,5 +1,6 @@
 """What a run came to: `summary.json`, and the lines that end a run."""
 
+import shlex
 from typing import Any
 
 from .. import COMMAND
@@ -70,7 +71,7 @@ def result(found: dict[str, Any], directory: RunDirectory, settings: Train) -> s
     if settings.eval_steps is not None:
         lines.append(f"{'best':<14}{told(found['best'], settings.max_forgetting)}")
     lines += [f"{'model':<14}{found['model']}", f"{'run':<14}{directory.path}"]
-    return "\n".join([*lines, f"{'report':<14}{COMMAND} report {directory.path}"])
+    return "\n".join([*lines, f"{'report':<14}{COMMAND} report {shlex.quote(str(directory.path))}"])
 
 
 def _of_texts(details: dict[str, dict[str, dict[str, Any]]]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..data.actions.answers import Action, parse_actions, parse_seed_format
-from ..data.actions.thinking import MARK
+from ..data.actions.thinking import leaks_thinking
 from ..data.rows.row import Message
 from ..data.rows.row import Tool as SentTool
 from ..data.rows.values import unfit_value
@@ -82,13 +82,12 @@ def content_of(message: Message) -> str:
 
 # ---- whole and something at all
 
-CUT = frozenset({"length", "abort", "content_filter"})
 NOTHING = re.compile(r"\s*```\w*\s*```\s*|\s*(?:\.{3,}|…)\s*")
 
 
 def truncated(found: Answered) -> bool:
-    """The server cut the answer: at `max_tokens`, at its own end, or by a filter."""
-    return found.answer.finish_reason in CUT
+    """The server cut the answer: at `max_tokens`, or at its own end."""
+    return found.answer.is_cut
 
 
 def empty(found: Answered) -> bool:
@@ -152,9 +151,10 @@ WANTS_WORDS_OF_SOMEONE = re.compile(
 def refusal(found: Answered) -> bool:
     """The answer begins by declining the request, rather than by saying what can't be found, done or known.
 
-    Where the prompt asks for words of someone's, a message that declines something may be the right answer.
+    Where the prompt asks for words of someone's, a message that declines something may be the right answer. What a
+    filter of the server's took declines for the teacher.
     """
-    if REFUSED.match(found.opening):
+    if found.answer.is_withheld or REFUSED.match(found.opening):
         return True
     return DECLINED.match(found.opening) is not None and not WANTS_WORDS_OF_SOMEONE.search(found.asked)
 
@@ -184,8 +184,7 @@ REPORTS_ON_USER = re.compile(
 
 def thinking_leak(found: Answered) -> bool:
     """What the teacher thought stands in the answer: marks of a reasoning block, or talk to itself at the start."""
-    marks = MARK.findall(found.without_code)
-    if any(mark.casefold() not in found.asked.casefold() for mark in marks) or TALKS_TO_ITSELF.match(found.opening):
+    if leaks_thinking(found.without_code, found.asked) or TALKS_TO_ITSELF.match(found.opening):
         return True
     return REPORTS_ON_USER.match(found.opening) is not None and "user" not in found.asked.casefold()
 

@@ -24,6 +24,7 @@ from .machine import mend_of
 from .processes import is_main_process
 from .records import read_json, read_lines
 
+SAID_BEFORE = {"config.yaml", "environment.json", "summary.json", ".lock"}  # what a run writes before it computes
 HOW_MANY = {"fsdp", "fsdp_config"}  # a run goes on with another number of processes, and spread or not
 
 
@@ -95,7 +96,7 @@ class RunDirectory:
         self, content: dict[str, Any], defaults: dict[str, Any], may_differ: set[str]
     ) -> None:
         """A setting that the run's file lacks had its default: it may be of a version without it."""
-        found = self._read_configuration()
+        found = self._read_configuration() if self.has_begun() else None
         if found is None:
             self._require_no_checkpoint()
             return
@@ -119,7 +120,8 @@ class RunDirectory:
         Raises:
             UsageError: a file changed, is new, or is gone.
         """
-        began_with = (self.read_json("environment.json") or {}).get("files") or files
+        before = self.read_json("environment.json") if self.has_begun() else None
+        began_with = (before or {}).get("files") or files
         if not isinstance(began_with, dict):
             raise UsageError(
                 f"{self.path}/environment.json is damaged: expected the digests of files. Move it away to go on."
@@ -163,6 +165,10 @@ class RunDirectory:
             return
         with _needing_room(self.path / name):
             write_json(self.path / name, content)
+
+    def has_begun(self) -> bool:
+        """Whether anything was computed here; a command that was refused leaves files that only say what it was."""
+        return not {entry.name for entry in self.path.iterdir()} <= SAID_BEFORE
 
     def is_finished(self) -> bool:
         """Whether a run came to its end here."""

@@ -17,6 +17,7 @@ LOST = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
 
 def require_numbers() -> None:
     """Raise UsageError where what tells processes of each other, as torchrun sets it, is no whole number."""
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         text = os.environ.get(name, "0")
         if not text.removeprefix("-").isdecimal() or int(text) < (1 if "SIZE" in name and name in os.environ else -1):
@@ -24,6 +25,11 @@ def require_numbers() -> None:
                 f"found {name}={text} in the environment, expected a whole number, as torchrun sets it. Start several "
                 f"processes by `torchrun --nproc_per_node N -m trainer train …`, or one after `unset {name}`."
             )
+    if int(rank) >= int(size):
+        raise UsageError(
+            f"found RANK={rank} in the environment, expected less than WORLD_SIZE, the number of processes, which is "
+            f"{size}{'' if 'WORLD_SIZE' in os.environ else ' where it is not set'}. For one process type `unset RANK`."
+        )
 
 
 def is_main_process() -> bool:

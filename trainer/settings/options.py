@@ -398,7 +398,9 @@ class Train(ServedTeacher, Student):
 class Generate:
     """Settings of `generate`."""
 
-    base_url: str = option("http://localhost:8000", TEACHER_URL, is_url=True)
+    base_url: str = option(
+        "http://localhost:8000", f"{TEACHER_URL}; also the first positional argument", is_url=True, positional="URL"
+    )
     api_key: str | None = option(None, f"{TEACHER_KEY} SDFT_API_KEY", secret=True)
     model: str = option("glm-4.7", TEACHER_NAME)
     train_samples: int = option(200, "rows of train_data.json", at_least=1)

@@ -60,5 +60,9 @@ def read_yaml_file(path: Path) -> Any:
         raise NotYaml(f"found the byte {error.object[error.start]:#x}, expected UTF-8") from error
     except RecursionError as error:
         raise NotYaml("it is nested too deeply") from error
+    except yaml.MarkedYAMLError as error:  # whose own text quotes the line, where a key may stand
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise NotYaml(place + " ".join(filter(None, (error.context, error.problem)))) from error
     except BROKEN as error:
         raise NotYaml(" ".join(str(error).split()) or type(error).__name__) from error

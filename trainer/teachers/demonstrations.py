@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import COMMAND
 from ..data.actions.answers import golden_actions, parse_actions, same_inputs, same_sequence
+from ..data.actions.thinking import leaks_thinking
 from ..data.privileged import plain_golden
 from ..data.rows.row import BadRow, Row
 from ..data.showing import Showing, shown_by
@@ -29,8 +30,12 @@ from .served.failures import RequestRefused
 from .served.notices import say
 
 REFUSED, TRUNCATED, EMPTY = "refused", "truncated", "empty"
+WITHHELD, THINKING = "withheld by a filter", "with marks of thinking"
 CONTRADICTING = "contradicting golden_answer"
 MENDS = {
+    WITHHELD: "Expected answers, and a filter of the server's took these: leave those rows out, or ask another server.",
+    THINKING: "Expected answers alone, and these hold what the teacher thought: turn its thinking off, or start vLLM "
+    "with `--reasoning-parser NAME`.",
     TRUNCATED: "Expected whole answers, and these were cut: raise --max_completion_length.",
     EMPTY: "Expected answers, and these hold nothing besides thinking: raise --max_completion_length, or let the "
     "teacher not think (vLLM's chat template takes enable_thinking: false).",
@@ -341,8 +346,12 @@ def reason_to_reject(answer: ChatAnswer | None, row: Row, write: Write = plain_g
     """Why an answer to `row` must not be learnt from; None for a good one, and `answer` None for a refused prompt."""
     if answer is None:
         return REFUSED
-    if answer.finish_reason == "length":
+    if answer.is_withheld:
+        return WITHHELD
+    if answer.is_cut:
         return TRUNCATED
+    if leaks_thinking(answer.text, " ".join(str(message.get("content")) for message in row.prompt)):
+        return THINKING
     if not answer.text.strip() and not answer.tool_calls:
         return EMPTY
     if answer.tool_calls and (reason := _reason_against_calls(answer, row, write)):

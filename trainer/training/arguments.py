@@ -136,8 +136,9 @@ def prompts_per_step(arguments: SDFTConfig | SFTConfig) -> int:
     return sequences // getattr(arguments, "num_generations", 1)
 
 
-def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, Any]:
-    """The user's further TRL arguments with their types."""
+def require_known(resolved: Resolved) -> None:
+    """Raise UsageError for a key that neither we nor TRL know, or that a setting of ours stands for."""
+    kind = SDFTConfig if resolved.settings.objective in DISTILLING else SFTConfig
     known = {f.name for f in dataclasses.fields(kind)}
     stand_in = STAND_IN | (SDFT_STAND_IN if kind is SDFTConfig else {})
     if resolved.settings.objective == "served":
@@ -148,6 +149,11 @@ def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, An
         if key not in known:
             ours = {f.name for f in dataclasses.fields(resolved.settings)}
             raise unknown_key(key, resolved.origins[key], sorted(known | ours))
+
+
+def passed_on(kind: type[TrainingArguments], resolved: Resolved) -> dict[str, Any]:
+    """The user's further TRL arguments with their types."""
+    require_known(resolved)
     words = [word for key, value in resolved.extra.items() for word in as_words(key, value)]
     parser = HfArgumentParser(kind)  # pyright: ignore[reportArgumentType]
     parser.error = _refuse

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, concatenate_datasets
 from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
@@ -233,6 +234,8 @@ class Assembly:
                 **options,
             )
         except (ValueError, ImportError) as error:
+            if "Target modules" in str(error):
+                raise no_such_modules(self.settings.lora_target_modules, student) from error
             raise UsageError(f"TRL can't begin with these settings: {error}") from error
         trainer.remove_callback(PrinterCallback)
         if trainer.pop_callback(TensorBoardCallback):
@@ -307,3 +310,13 @@ def lora_config(settings: Train) -> LoraConfig:
 def lora_targets(settings: Train) -> list[str]:
     """The names in `--lora_target_modules`."""
     return [name.strip() for name in settings.lora_target_modules.split(",")]
+
+
+def no_such_modules(asked: str, student: torch.nn.Module) -> UsageError:
+    """The error for names of `--lora_target_modules` that the student doesn't have."""
+    linear = [name for name, module in student.named_modules() if isinstance(module, torch.nn.Linear)]
+    names = {name.rpartition(".")[2] for name in linear if "." in name}  # the output head, which gets none, has no dot
+    return UsageError(
+        f"--lora_target_modules {asked!r} names no module of this model. Expected all-linear, or names with commas "
+        f"between them; it has {', '.join(sorted(names))}."
+    )

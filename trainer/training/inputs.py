@@ -22,13 +22,14 @@ from ..models.configuration import is_adapter
 from ..models.student import context_window, encoder_for, load_tokenizer, require_teacher_model
 from ..settings.options import DISTILLING, GENERAL_PROMPTS, REPLAY_SHARE, THINKING, TOOLUSE_EVAL_DATA, Train
 from ..settings.resolve import Resolved
-from .arguments import microbatch_limit, prompts_per_step, training_arguments
+from .arguments import microbatch_limit, prompts_per_step, require_known, training_arguments
 from .microbatches import MicrobatchLimit
 from .needs import warn_of_needs
 from .replay import Replay, read_replay, replay_digests, replays_a_run
 from .sharding import is_asked_for
 
 LOOKED_AT = 64  # rows, to tell how long answers are
+ADAPTERS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")  # settings of no other training
 SHORT = 5  # an answer of at most so many times the tokens that are left out of the loss
 
 
@@ -65,6 +66,12 @@ def settle(settings: Train) -> Train:
         raise UsageError(
             "--load_in_4bit holds the weights in 4 bits, which can't be trained; expected LoRA adapters beside them. "
             "Add --use_peft, or leave --load_in_4bit out."
+        )
+    asks = next((name for name in ADAPTERS if getattr(settings, name) != getattr(Train, name)), None)
+    if asks and not settings.use_peft:
+        raise UsageError(
+            f"found --{asks} {getattr(settings, asks)} without --use_peft: all weights would be trained, and no "
+            f"adapter. Add --use_peft, or leave --{asks} out."
         )
     if settings.teacher_model_name_or_path is not None and not (
         settings.objective == "sdft" and settings.teacher_kind == "base"
@@ -128,6 +135,7 @@ def who_demonstrates(settings: Train) -> str:
 def read_inputs(resolved: Resolved) -> Inputs:
     """Data, tokenizer and training arguments, each checked."""
     settings: Train = resolved.settings
+    require_known(resolved)
     if is_adapter(settings.model_name_or_path):
         raise UsageError(
             f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "

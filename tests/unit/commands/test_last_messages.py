@@ -95,6 +95,15 @@ def test_what_tells_processes_of_each_other_and_is_no_number_is_named(monkeypatc
     assert f"error: found {name}={value} in the environment, expected a whole number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [None, "1"])
+def test_a_rank_that_no_process_of_so_many_has_is_refused_before_anything_is_trained(monkeypatch, capsys, size):
+    monkeypatch.setenv("RANK", "1")
+    if size:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    assert main(["train", "--train_data_path", "rows.json"]) == 2
+    assert "found RANK=1 in the environment, expected less than WORLD_SIZE" in capsys.readouterr().err
+
+
 def test_a_reporter_that_is_no_name_is_refused(student_path, tmp_path, capsys):
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([{"prompt": "q?", "golden_response": "a."}] * 4))

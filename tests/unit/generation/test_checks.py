@@ -39,9 +39,13 @@ def breaks(rule: str, text: str, prompt: str = QUESTION, **more: Any) -> bool:
 # ---- truncated, empty
 
 
-@pytest.mark.parametrize("reason", ["length", "abort", "content_filter"])
+@pytest.mark.parametrize("reason", ["length", "abort"])
 def test_an_answer_that_the_server_cut_is_truncated(reason: str) -> None:
     assert broken(answered("Turn each spoke a qua", finish_reason=reason), [*RULES]) == "truncated"
+
+
+def test_an_answer_that_a_filter_took_is_a_refusal() -> None:
+    assert broken(answered("Turn each spoke a qua", finish_reason="content_filter"), [*RULES]) == "refusal"
 
 
 @pytest.mark.parametrize("reason", ["stop", None])

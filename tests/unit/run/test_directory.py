@@ -26,13 +26,22 @@ def test_the_written_configuration_is_the_resolved_one_without_secrets_and_can_b
 
 
 def test_a_run_of_other_settings_is_refused_with_the_setting_that_differs(tmp_path):
-    RunDirectory.open(str(tmp_path), settings("--seed", "7"))
+    RunDirectory.open(str(tmp_path), settings("--seed", "7")).append_metrics({"step": 1})
     with pytest.raises(UsageError, match=r"seed=7, this one has 8\. Pass another --output_dir"):
         RunDirectory.open(str(tmp_path), settings("--seed", "8"))
 
 
+def test_a_command_that_was_refused_may_be_mended_in_the_same_folder(tmp_path):
+    first = RunDirectory.open(str(tmp_path), settings("--lora_target_modules", "nothing"))
+    first.write_json("environment.json", {"files": {"rows.json": "0"}})
+    first.write_json("summary.json", {"status": "unfinished"})
+    again = RunDirectory.open(str(tmp_path), settings("--lora_target_modules", "q_proj"))
+    again.require_same_files({"rows.json": "1"}, accepted=False)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["lora_target_modules"] == "q_proj"
+
+
 def test_a_run_of_a_version_without_a_setting_goes_on_where_that_has_its_default(tmp_path):
-    RunDirectory.open(str(tmp_path), settings())
+    RunDirectory.open(str(tmp_path), settings()).append_metrics({"step": 1})
     config = tmp_path / "config.yaml"
     config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("turns:")))
     RunDirectory.open(str(tmp_path), settings())
@@ -100,6 +109,7 @@ def test_a_run_goes_on_with_the_files_that_it_began_with_or_says_which_differ(tm
     directory = RunDirectory(tmp_path)
     directory.require_same_files(now, accepted=False)  # nothing was begun
     directory.write_json("environment.json", {"files": {"rows.json": "a", "model/x": "m"}})
+    directory.append_metrics({"step": 1})
     directory.require_same_files({"rows.json": "a", "model/x": "m"}, accepted=False)
     with pytest.raises(UsageError, match=f"{words} the run in {tmp_path} began.*--accept_changed_data"):
         directory.require_same_files(now, accepted=False)

@@ -16,7 +16,7 @@ from trainer.settings.yaml_files import NotYaml, read_yaml_file
         (b"x: !!int ''", "index out of range"),
         (b"x: !!timestamp soon", "group"),
         (b"x: !!bool maybe", "maybe"),
-        (b"a: [1", "expected"),
+        (b"a: [1", "line 1, column 6: while parsing a flow sequence expected ',' or ']'"),
         (b'request: "\\ud83d"', "found \\ud83d, which is half of a surrogate pair"),
     ],
 )
@@ -28,6 +28,14 @@ def test_what_is_no_yaml_is_told_in_a_line(tmp_path, content, words):
     assert words in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UsageError, match="is not valid YAML"):
         read_config_file(str(file))
+
+
+def test_what_is_wrong_with_a_yaml_file_is_told_without_its_text(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("seed: 3\nvllm_server_api_key: [sk-of-mine\n")
+    with pytest.raises(NotYaml) as error:
+        read_yaml_file(file)
+    assert "line 3" in str(error.value) and "sk-of-mine" not in str(error.value)
 
 
 def test_what_is_yaml_is_read(tmp_path):

@@ -176,6 +176,9 @@ def test_a_feed_ends_where_a_step_of_answers_has_none_that_is_usable_whoever_ans
     [
         (("cut", "length"), "raise --max_completion_length", "refusal"),
         ("", "hold nothing besides thinking", "The first refusal"),
+        (("half of it", "content_filter"), "a filter of the server's took these", "raise --max_completion_length"),
+        ("<reflection>I think.</reflection>Action: go", "turn its thinking off", "--demonstrations golden"),
+        ("Action: go <think>why", "raise --max_completion_length", "refusal"),
         (Fault(400, error("maximum context length is 64", 400)), "maximum context length is 64", "raise --max_c"),
         ("Action: stay\nAction_Input: {}", "--demonstrations golden", "--max_completion_length"),
     ],

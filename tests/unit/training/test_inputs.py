@@ -39,6 +39,17 @@ def test_what_was_asked_for_and_does_nothing_is_named(said, words, warning):
     assert said("no effect", *words) == [f"warning: {warning}"]
 
 
+def test_a_setting_of_adapters_without_adapters_is_refused(said):
+    with pytest.raises(UsageError, match="found --lora_r 8 without --use_peft: all weights would be trained"):
+        said("", "--lora_r", "8")
+    assert said("without --use_peft", "--lora_r", "16") == []
+
+
+def test_a_name_that_no_setting_has_is_told_before_the_model_is_looked_for(said):
+    with pytest.raises(UsageError, match="vllm_server_api_keyy"):
+        said("", "--model_name_or_path", "nowhere/nothing", "--vllm_server_api_keyy", "x")
+
+
 @pytest.mark.parametrize("words", [(), ("--alpha", "0.5"), ("--objective", "sft", "--alpha", "0.0")])
 def test_nothing_is_named_that_has_an_effect_or_is_as_it_was(said, words):
     assert said("no effect", *words) == []

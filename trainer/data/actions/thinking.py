@@ -19,12 +19,14 @@ MARKS = {  # begin and end of what is thought; the models that write them
     ("<|open|>think<|sep|>", "<|close|>think<|sep|>"): "Kimi-K3",
     ("<|START_THINKING|>", "<|END_THINKING|>"): "Command A Reasoning",
     ("<|begin_of_thought|>", "<|end_of_thought|>"): "Sky-T1, OpenThinker",
+    ("<unused94>thought", "<unused95>"): "MedGemma",
     ("<|inner_prefix|>", "<|inner_suffix|>"): "Apertus",
     ("<|channel>thought", "<channel|>"): "Gemma 4",
     ("<|channel|>analysis<|message|>", "<|end|>"): "gpt-oss (harmony)",
 }
 ENDS_OF_MORE = ("<|end|>", "<channel|>")  # they end other things too, so without their begin they say nothing
-OTHERS = r"</?(?:thinking|thoughts|reasoning|scratchpad)>"  # a prompt may ask for these, so they are nobody's own
+# A prompt may ask for these, so they are nobody's own; nor is a mark that a model misspells.
+OTHERS = r"</?\s*(?:think|thinking|thoughts|reasoning|reflection|inner_monologue|scratchpad)\s*>"
 MARK = re.compile(
     "|".join([OTHERS, *(re.escape(mark) for pair in MARKS for mark in pair if mark not in ENDS_OF_MORE)]), re.IGNORECASE
 )
@@ -56,9 +58,20 @@ def strip_thinking(text: str) -> str:
     return bare
 
 
+def ends_in_a_thought(text: str) -> bool:
+    """Whether a thought that begins behind other text is never closed, so that what is left is not the whole answer."""
+    bare = strip_thinking(text)
+    return bool(bare.strip()) and any(begin in text.rpartition(end)[2] for begin, end in MARKS)
+
+
 def has_thinking_mark(text: str) -> bool:
     """Whether the text has a mark of thinking, of any model."""
     return MARK.search(text) is not None
+
+
+def leaks_thinking(text: str, asked: str) -> bool:
+    """Whether the text has a mark of thinking that what was asked doesn't have."""
+    return any(mark.casefold() not in asked.casefold() for mark in MARK.findall(text))
 
 
 def _without(text: str, begin: str, end: str) -> str:

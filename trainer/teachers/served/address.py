@@ -7,6 +7,7 @@ suffixes, `*.suffix`, addresses, CIDR), `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUES
 import base64
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import time
@@ -65,7 +66,7 @@ class Address:
 
     def __post_init__(self) -> None:
         if not is_http_url(self.url.full):
-            raise UsageError(f"the teacher's base URL is {shown_word(self.url.full)}; {EXAMPLE}.")
+            raise UsageError(f"the teacher's base URL is {shown_word(self.url.full)}; {EXAMPLE}{_hint(self.url.full)}.")
         _ = self.headers, self.proxy  # what is wrong with them is told now
 
     @cached_property
@@ -229,6 +230,17 @@ def days_left(address: Address) -> float | None:
 def is_http_url(text: str) -> bool:
     """Whether a text is the URL of a server, a port that makes sense included."""
     return text.partition("://")[0] in ("http", "https") and _has_host(text)
+
+
+def _hint(text: str) -> str:
+    """What is wrong with a text that is no URL of a server, where it is something that people type."""
+    if text[:1] in "'\"" or text[-1:] in "'\"":
+        return ", without quotation marks"
+    if text.count("@") > 1 or "/" in text.partition("://")[2].rpartition("@")[0]:
+        return ", in whose name and password / is written %2F, @ is %40 and : is %3A"
+    if re.search(r":\d{5,}", text):
+        return "; ports end at 65535"
+    return ""
 
 
 def header_safe(key: str) -> str:

@@ -1,6 +1,7 @@
 """Chat messages and tool calls on their way to a server and back, in OpenAI's spelling."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,8 +26,15 @@ class Call(msgspec.Struct):
 class Said(msgspec.Struct):
     """The assistant's message."""
 
-    content: str | None = None  # a reasoning parser leaves it null where the answer is all thinking
+    content: str | list[Any] | None = None  # a reasoning parser leaves it null where the answer is all thinking
     tool_calls: list[Call] | None = None
+
+    @property
+    def text(self) -> str:
+        """What is said, in parts or not; parts of other kinds are pictures, or what was thought."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        return "".join(part["text"] for part in self.content if isinstance(part, dict) and part.get("type") == "text")
 
 
 class Choice(msgspec.Struct):
@@ -36,18 +44,23 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Usage(msgspec.Struct):
-    """Tokens of the request."""
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a request, as the server says."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
+    told: Any
+
+    def of(self, name: str) -> int:
+        """A number of tokens; 0 where the server doesn't say it as a whole number."""
+        found = self.told.get(name) if isinstance(self.told, dict) else None
+        return found if type(found) is int and found >= 0 else 0
 
 
 class Completion(msgspec.Struct):
     """An answer of `/v1/chat/completions`, as far as it is looked at."""
 
     choices: list[Choice]
-    usage: Usage | None = None
+    usage: Any = None
 
 
 def openai_messages(messages: list[Message]) -> list[Message]:

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from ...data.actions.thinking import strip_thinking
+from ...data.actions.thinking import ends_in_a_thought, strip_thinking
 from ...data.rows.row import Message, Tool
 from ...errors import UsageError
 from ...settings.server_url import ServerUrl
@@ -57,7 +57,7 @@ class ChatAnswer:
 
     Attributes:
         text: The answer without its thinking; "" where there is nothing else.
-        finish_reason: "stop", or "length" where `max_tokens` cut it.
+        finish_reason: "stop", or why the server ended it before: see `is_cut` and `is_withheld`.
         prompt_tokens: Tokens of the rendered prompt; 0 where the server doesn't say.
         completion_tokens: Tokens written, thinking included; 0 where the server doesn't say.
         tool_calls: The calls that the server has read in the answer, `{"name": text, "arguments": object}`; arguments
@@ -69,6 +69,16 @@ class ChatAnswer:
     prompt_tokens: int
     completion_tokens: int
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more would have come: `max_tokens` were written, or the server gave up."""
+        return self.finish_reason in ("length", "abort")
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a filter of the server's took the answer, or what followed."""
+        return self.finish_reason == "content_filter"
 
     @property
     def with_calls(self) -> str:
@@ -239,6 +249,8 @@ class TeacherClient:
                 raise
             return None
         names = {url: [model.name for model in models] for url, models in served.items()}
+        if not any(names.values()):  # a server that loads what is asked for
+            return None
         if any(self.model in found for found in names.values()):
             self._require_model(names)
         return served_by_all([*served.values()])
@@ -309,12 +321,13 @@ class TeacherClient:
                 self.pace.pushed_back(began)
             raise
         with expecting("a chat completion", completion, self.base_url):
-            choice, usage = completion.choices[0], completion.usage or Usage()
-        written = usage.completion_tokens or 0
+            choice, usage = completion.choices[0], Usage(completion.usage)
+        written = usage.of("completion_tokens")
         self.pace.answered(time.monotonic() - began, written)
-        text = strip_thinking(choice.message.content or "")
+        said = choice.message.text
+        reason = "length" if ends_in_a_thought(said) else choice.finish_reason
         calls = [call_of(call.function) for call in choice.message.tool_calls or []]
-        return ChatAnswer(text, choice.finish_reason, usage.prompt_tokens, written, calls)
+        return ChatAnswer(strip_thinking(said), reason, usage.of("prompt_tokens"), written, calls)
 
     async def max_logprobs(self) -> int:
         """The largest of a few K such that the server gives the K likeliest tokens at each prompt position.

@@ -21,6 +21,8 @@ from .address import Address
 
 BROKEN = "an answer that is no whole JSON"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # reading JSON ends in: broken, or too deep
+KEYWORD = "got an unexpected keyword argument"
+ERROR_BEGINS = 200  # bytes within which an answer that is an error says so
 NO_SUCH_PLACE = (404, 405, 410, 501)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 PAGE = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -146,10 +148,23 @@ def of_answer(asked: Asked, status: int, reason: str | None, headers: Mapping[st
     error = body.get("error", body) if isinstance(body, dict) else body
     words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
     text = _scrubbed(str(words or reason or "").strip(), asked.address)
+    if status == 500 and KEYWORD in text:  # a server in Python that took a field for a bad request's would say 400
+        status = 400
     shown = f"{status} {_without_markup(text)[:500]}".strip()
     advice, healing = _of_status(status, f"{body} {text}", asked)
     after = _seconds(headers.get("retry-after", ""), headers)
     return Failure(shown, status, after, advice=advice, healing=healing, asked=asked)
+
+
+def status_within(answer: bytes) -> int | None:
+    """The status of an error that a server sends as an answer, with 200 before it; None where it is none."""
+    if b'"error"' not in answer[:ERROR_BEGINS]:
+        return None
+    body = json_or_text(answer)
+    if not isinstance(body, dict) or not body.get("error") or "choices" in body:
+        return None
+    code = body["error"].get("code") if isinstance(body["error"], dict) else None
+    return code if type(code) is int and 400 <= code < 600 else 502
 
 
 def _of_status(status: int, told: str, asked: Asked) -> tuple[str, Healing]:
@@ -197,9 +212,12 @@ def too_many_redirects(asked: Asked, status: int, location: str) -> Failure:
     return Failure(words, advice=WRONG_PLACE, healing=Healing.NEVER, asked=asked)
 
 
-def broken(asked: Asked) -> Failure:
-    """The failure that an answer which ends in its middle is."""
-    return Failure(BROKEN, advice=START, asked=asked)
+def broken(asked: Asked, answer: bytes, headers: Mapping[str, str]) -> Failure:
+    """The failure that an answer which ends in its middle is, or before its begin, or that comes as a stream."""
+    if headers.get("content-type", "").startswith("text/event-stream"):
+        words, advice = "a stream of events, and none was asked for", "Pass a server that answers whole by default."
+        return Failure(words, advice=advice, healing=Healing.NEVER, asked=asked)
+    return Failure(BROKEN if answer.strip() else "an empty answer", advice=START, asked=asked)
 
 
 def too_large(asked: Asked, most: int) -> Failure:

@@ -94,10 +94,11 @@ class Fields:
         """
         tried: dict[str, Dispensable] = {}
         while True:
+            sent = _without(body, self.left_out | tried)  # others may learn of more meanwhile
             try:
-                answer = await send(_without(body, self.left_out | tried))
+                answer = await send(sent)
             except RequestRefused as refusal:
-                found = self._named(refusal, _without(body, self.left_out | tried))
+                found = self._named(refusal, sent)
                 if not found:
                     raise _explained(refusal, body) from refusal
                 tried |= found

@@ -24,8 +24,8 @@ class ServedModel:
 def read_models(answer: Any, url: str) -> list[ServedModel]:
     """The models of an answer; TeacherError where it is no list of them."""
     with expecting("a list of models", answer, url):
-        listed = (answer if isinstance(answer, list) else answer["data"]) or []  # null: nothing is loaded yet
-        known = {model["id"]: model for model in listed}
+        listed = answer if isinstance(answer, list) else answer["data" if "data" in answer else "models"] or []
+        known = dict(map(_named, listed))
         if not all(isinstance(name, str) for name in known):
             raise TypeError("a name that is no text")
         return [ServedModel(name, _window(model, known)) for name, model in known.items()]
@@ -61,10 +61,17 @@ def served_by_all(served: list[list[ServedModel]]) -> list[ServedModel]:
 def unknown_model(base_url: str, model: str, served: list[str]) -> TeacherError:
     """The error for a name that the server doesn't know."""
     return TeacherError(
-        f"the teacher at {base_url} does not serve {model!r}; it serves {', '.join(served) or 'nothing'}. "
+        f"the teacher at {base_url} does not serve {model!r}; it serves {', '.join(served)}. "
         "Pass --vllm_server_model NAME (--model NAME for `generate`), or start vLLM with "
         f"`--served-model-name {model}`."
     )
+
+
+def _named(model: Any) -> tuple[Any, dict[str, Any]]:
+    """The name of a listed model, and what else is told of it."""
+    if isinstance(model, str):
+        return model, {}
+    return next(model[key] for key in ("id", "model", "name") if key in model), model
 
 
 def _window(model: dict[str, Any], known: dict[str, dict[str, Any]]) -> int | None:

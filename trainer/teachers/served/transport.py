@@ -77,12 +77,14 @@ class Transport:
             raise failures.of_connection(error, asked) from error
         status, reason, headers, answer = got
         self._compare_clocks(asked.address, headers)
+        if status < 400:
+            status = failures.status_within(answer) or status
         if status >= 400:
             raise failures.of_answer(asked, status, reason, headers, answer)
         try:
             return read(answer)
         except failures.UNREADABLE as error:
-            raise failures.page_instead(asked, answer, status) or failures.broken(asked) from error
+            raise failures.page_instead(asked, answer, status) or failures.broken(asked, answer, headers) from error
 
     def _compare_clocks(self, address: Address, headers: Mapping[str, str]) -> None:
         told = failures.seconds_of(headers.get("date", ""))

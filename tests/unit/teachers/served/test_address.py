@@ -124,6 +124,20 @@ def test_a_name_that_no_host_can_have_is_refused_before_anything_is_asked(url):
         Address(ServerUrl(url))
 
 
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("http://an@n:p:w/1@127.0.0.1:8000", "/ is written %2F, @ is %40 and : is %3A"),
+        ("http://127.0.0.1:99999", "ports end at 65535"),
+        ('"http://127.0.0.1:8000"', "without quotation marks"),
+    ],
+)
+def test_what_people_type_in_place_of_a_url_is_told_with_what_is_wrong(url, hint):
+    with pytest.raises(UsageError) as raised:
+        Address(ServerUrl(url))
+    assert hint in str(raised.value) and "p:w" not in str(raised.value)
+
+
 def test_a_proxy_that_is_half_an_address_is_named_by_its_variable(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://[::")
     with pytest.raises(UsageError, match="http_proxy names the proxy"):

@@ -1,5 +1,6 @@
 import asyncio
 import email.utils
+import json
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from trainer.teachers.served import replicas as replicas_module
 from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served import transport as transport_module
 from trainer.teachers.served.client import ChatAnswer, TeacherClient, Tokenized
-from trainer.teachers.served.failures import Failure, RequestRefused
+from trainer.teachers.served.failures import Failure, RequestRefused, ServerRefused
 from trainer.teachers.served.model_list import ServedModel
 from trainer.teachers.served.replicas import Replica, Replicas, used
 from trainer.teachers.tokens.token_scores import TokenScores
@@ -162,6 +163,59 @@ def test_another_4xx_fails_at_once_with_the_servers_own_words():
     with FakeTeacher(lambda body: Fault(400, error("max_tokens is too large", 400))) as teacher, expected:
         ask(teacher.url, chat)
     assert len(teacher.requests) == 1
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "2 + 3"}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "text", "tokens"),
+    [
+        ({"content": [{"type": "text", "text": "fi"}, {"type": "text", "text": "ve"}]}, "five", 2),
+        ({"content": [THOUGHT, {"type": "text", "text": "five"}]}, "five", 2),
+        ({"content": []}, "", 2),
+        ({"usage": {"prompt_tokens": "3", "completion_tokens": "x"}}, "five", 0),
+        ({"usage": None}, "five", 0),
+        ({"usage": []}, "five", 0),
+    ],
+    ids=["parts", "thoughts as a part", "no part", "odd usage", "no usage", "usage of another kind"],
+)  # fmt: skip
+def test_an_answer_in_parts_or_with_odd_counts_is_read(changed, text, tokens):
+    message = {"role": "assistant", "content": changed.get("content", "five")}
+    answer = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 2}}
+    answer |= {name: value for name, value in changed.items() if name == "usage"}
+    with FakeTeacher() as teacher:
+        teacher.faults = [Fault(200, json.dumps(answer))]
+        found = ask(teacher.url, chat)
+    assert (found.text, found.completion_tokens) == (text, tokens)
+
+
+def test_a_thought_that_is_never_closed_behind_other_words_counts_as_cut():
+    with FakeTeacher(lambda body: "The tag <think> opens a block. 42") as teacher:
+        answer = ask(teacher.url, chat)
+    assert answer.is_cut and answer.text == "The tag "
+
+
+@pytest.mark.parametrize("code", [503, "overloaded", None])
+def test_an_error_that_is_sent_as_an_answer_is_one(code):
+    overloaded = json.dumps({"error": {"message": "model is overloaded", "code": code}})
+    with FakeTeacher(lambda body: "five") as teacher:
+        teacher.faults = [Fault(200, overloaded)] * 2
+        assert ask(teacher.url, chat).text == "five"
+    with FakeTeacher() as teacher, pytest.raises(ServerRefused, match="404 no such model"):
+        teacher.faults = [Fault(200, json.dumps({"error": {"message": "no such model", "code": 404}}))]
+        ask(teacher.url, chat)
+
+
+def test_a_stream_that_nobody_asked_for_ends_at_once_and_an_empty_answer_is_told():
+    stream = Fault(200, 'data: {"choices": []}\n\ndata: [DONE]\n\n', {"content-type": "text/event-stream"})
+    with FakeTeacher(lambda body: stream) as teacher:
+        with pytest.raises(TeacherError, match="a stream of events, and none was asked for"):
+            ask(teacher.url, chat)
+        assert len(teacher.requests) == 1
+    nothing = pytest.raises(TeacherError, match="an empty answer; gave up after")
+    with FakeTeacher(lambda body: Fault(200, "")) as teacher, nothing:
+        ask(teacher.url, chat, patience=0.5)
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json"])

@@ -82,6 +82,23 @@ def test_several_fields_are_found_one_after_the_other_or_all_in_one_refusal():
     assert len(teacher.chats) == 3
 
 
+def test_requests_at_once_that_find_several_fields_one_at_a_time_all_come_through():
+    async def many(client):
+        return await asyncio.gather(
+            *(client.chat(QUESTION, max_tokens=8, temperature=0.5, seed=number) for number in range(12))
+        )
+
+    with Picky("seed", "chat_template_kwargs", "max_tokens") as teacher:
+        answers, left_out = ask(teacher.url, many)
+    assert [answer.text for answer in answers] == ["seven"] * 12
+    assert left_out == ["chat_template_kwargs", "max_tokens", "seed"]
+
+
+def test_a_server_that_fails_of_a_field_that_it_does_not_know_gets_none():
+    with Picky("chat_template_kwargs", words="got an unexpected keyword argument '{}'", status=500) as teacher:
+        assert ask(teacher.url, twice)[1] == ["chat_template_kwargs"]
+
+
 @pytest.mark.parametrize(("name", "why"), [("temperature", "what is learnt"), ("tools", "without them a model")])
 def test_a_field_that_decides_what_is_learnt_is_never_left_out_and_the_message_says_why(name, why):
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -323,9 +323,25 @@ def test_the_context_is_read_where_a_server_tells_it_and_a_loras_is_its_parents(
     assert models[0] == ServedModel("glm-4.7", window)
 
 
-def test_a_server_that_has_loaded_nothing_serves_nothing():
-    with Bare("/models", models={"object": "list", "data": None}) as teacher:
-        assert look(teacher.url)[2] == []
+@pytest.mark.parametrize("listed", [None, []])
+def test_a_server_that_has_loaded_nothing_has_no_list_and_is_asked_by_the_name(listed):
+    with Bare("/models", models={"object": "list", "data": listed}) as teacher:
+        assert look(teacher.url)[2] is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": ["glm-4.7", "other"]},
+        ["glm-4.7", "other"],
+        {"models": [{"name": "glm-4.7", "model": "glm-4.7"}, {"name": "other"}]},
+        [{"id": "glm-4.7"}, {"id": "other"}],
+    ],
+    ids=["names", "bare names", "Ollama's", "bare"],
+)
+def test_a_list_of_models_is_read_in_any_usual_form(answer):
+    with Bare("/models", models=answer) as teacher:
+        assert [model.name for model in look(teacher.url)[2]] == ["glm-4.7", "other"]
 
 
 # ---- answers that are more than an answer
