@@ -35,6 +35,7 @@ def test_a_command_that_was_refused_may_be_mended_in_the_same_folder(tmp_path):
     first = RunDirectory.open(str(tmp_path), settings("--lora_target_modules", "nothing"))
     first.write_json("environment.json", {"files": {"rows.json": "0"}})
     first.write_json("summary.json", {"status": "unfinished"})
+    first.close()
     again = RunDirectory.open(str(tmp_path), settings("--lora_target_modules", "q_proj"))
     again.require_same_files({"rows.json": "1"}, accepted=False)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["lora_target_modules"] == "q_proj"
