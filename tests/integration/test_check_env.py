@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from certificates import certificate
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "check_env.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "check_env.py"
 SPEC = importlib.util.spec_from_file_location("check_env", SCRIPT)
 check_env = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(check_env)
