@@ -12,6 +12,7 @@ from ..errors import TrainerError, UsageError
 T = TypeVar("T")
 
 LONGEST_WAIT = datetime.timedelta(days=30)  # for the main process; longer than anything that it does alone
+OWN_GROUPS: list[Any] = []  # of gloo, in which the others wait; each lasts as long as its process
 LOST = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
 
 
@@ -53,6 +54,7 @@ def from_main_process(compute: Callable[[], T]) -> T:
     if not (dist.is_available() and dist.is_initialized()):
         return compute()
     group: Any = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)  # others give up after minutes
+    OWN_GROUPS.append(group)
     found: list[Any] = [compute() if is_main_process() else None]
     with told_of_lost_process():
         dist.broadcast_object_list(found, src=0, group=group)
@@ -60,7 +62,7 @@ def from_main_process(compute: Callable[[], T]) -> T:
 
 
 def leave_group() -> None:
-    """End this process's part in the group of those that were started together, if it has one.
+    """End this process's part in the groups of those that were started together, if it has any.
 
     A process that ends with its gloo threads running is now and then aborted (SIGABRT) instead of leaving with its
     exit code. NCCL's group is left to the process's end: leaving it waits for what was not answered.
@@ -69,7 +71,11 @@ def leave_group() -> None:
         return
     import torch.distributed as dist
 
-    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    while OWN_GROUPS:
+        dist.destroy_process_group(OWN_GROUPS.pop())
+    if dist.get_backend() == "gloo":
         dist.destroy_process_group()
 
 
