@@ -161,7 +161,11 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(unb
 def test_a_read_only_folder_is_a_usage_error_before_any_request(disk):
     with CountingTeacher() as teacher:
         done = run(command(teacher.url, disk("ro")))
-        assert done.returncode == 2 and "isn't writable" in done.stderr and teacher.asked.total() == 0
+        assert (
+            done.returncode == 2
+            and "Read-only file system. To mend it, pass --out_dir FOLDER" in done.stderr
+            and teacher.asked.total() == 0
+        )
 
 
 def test_another_recipe_or_seed_begins_a_new_journal_and_says_so(tmp_path: Path):
