@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 from trainer.__main__ import main
 from trainer.data.chat_template import ChatTemplate
 from trainer.data.dataset import load_rows
-from trainer.teachers.served.client import ChatAnswer, TeacherClient
+from trainer.teachers.served.chat_messages import ChatAnswer
+from trainer.teachers.served.client import TeacherClient
 
 READS_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--max-model-len", "512")
 LENGTHS = ["--max_prompt_length", "256", "--max_completion_length", "64"]

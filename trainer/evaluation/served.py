@@ -6,7 +6,8 @@ from ..data.rows.row import Message, Row
 from ..data.showing import Showing, shown_by
 from ..run.progress import Progress
 from ..teachers.served.batch import run_bounded, run_until_stopped
-from ..teachers.served.client import ChatAnswer, TeacherClient
+from ..teachers.served.chat_messages import ChatAnswer
+from ..teachers.served.client import TeacherClient
 from ..teachers.served.failures import RequestRefused
 from .scorer import Scorer
 from .scores import Answer, judge, require_checks

@@ -16,7 +16,7 @@ from ..data.rows.row import Message
 from ..data.rows.row import Tool as SentTool
 from ..data.rows.values import unfit_value
 from ..errors import UsageError
-from ..teachers.served.client import ChatAnswer
+from ..teachers.served.chat_messages import ChatAnswer
 from .language import slips_into_another
 from .tools import BAD_ARGUMENTS, NO_ACTION, UNKNOWN_TOOL, Tool, broken_rule
 

@@ -26,7 +26,8 @@ from ..run.progress import Progress
 from ..settings.options import Generate
 from ..teachers.preflight import TeacherIdentity, identify
 from ..teachers.served.batch import all_of, row_seed, run_bounded
-from ..teachers.served.client import ChatAnswer, TeacherClient
+from ..teachers.served.chat_messages import ChatAnswer
+from ..teachers.served.client import TeacherClient
 from ..teachers.served.failures import RequestRefused
 from .checks import Answered, broken, content_of, unwritable_call
 from .duplicates import Duplicates

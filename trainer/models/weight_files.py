@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import UsageError
 
 INDEX = "model.safetensors.index.json"
+NO_INDEX = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what is wrong with one, reading it tells
 FORMATS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 TRAINABLE = {"F16", "BF16", "F32", "F64"}  # by the names that safetensors has for types
 POINTER = "version https://git-lfs"
@@ -43,24 +44,20 @@ def require_trainable(folder: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files that transformers reads: those of the index, or the one without parts."""
+    """The files that transformers reads: the one without parts, else those that the index names."""
+    whole = folder / "model.safetensors"
+    if whole.is_file():
+        return [whole]
     try:
-        named = {*json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # what is wrong with an index is told in reading it
-        whole = folder / "model.safetensors"
-        return [whole] if whole.is_file() else []
-    if absent := sorted(str(name) for name in named if not (folder / str(name)).is_file()):
+        named = {*map(str, json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())}
+    except NO_INDEX:
+        return []
+    if absent := sorted(name for name in named if not (folder / name).is_file()):
         raise UsageError(
             f"{folder / INDEX} names {absent[0]}{f' and {len(absent) - 1} more' if absent[1:] else ''}, which is not "
             "there. Copy or download all files of the model."
         )
-    return sorted(folder / str(name) for name in named)
+    return sorted(folder / name for name in named)
 
 
 def _require_weights(file: Path) -> None:

@@ -24,24 +24,7 @@ def printable(text: str) -> str:
 
 
 # What terminals of fewer characters are shown in place of the signs that we print.
-STAND_INS = str.maketrans(
-    {
-        "█": "#",
-        "▒": "=",
-        "·": ".",
-        "─": "-",
-        "–": "-",
-        "−": "-",
-        "→": "->",
-        "×": "x",
-        "…": "...",
-        "’": "'",
-        "•": "*",
-        "—": "-",
-        "“": '"',
-        "”": '"',
-    }
-)
+STAND_INS = str.maketrans("█▒·─–−—×’•“”", '#=.----x\'*""') | {ord("→"): "->", ord("…"): "..."}
 
 
 def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -25,7 +25,8 @@ from ..run.progress import Progress
 from ..settings.options import Train
 from .preflight import client_for
 from .served.batch import row_seed, run_bounded, run_until_stopped
-from .served.client import ChatAnswer, TeacherClient
+from .served.chat_messages import ChatAnswer
+from .served.client import TeacherClient
 from .served.failures import RequestRefused
 from .served.notices import say
 

@@ -7,7 +7,8 @@ from ..data.rows.row import Message
 from ..errors import TeacherError, UsageError
 from ..settings.options import Check, Train
 from .served.batch import run_until_stopped
-from .served.client import ChatAnswer, TeacherClient
+from .served.chat_messages import ChatAnswer
+from .served.client import TeacherClient
 from .served.model_list import ServedModel, unknown_model
 
 

@@ -16,7 +16,7 @@ from trainer.generation.checks import (
 )
 from trainer.generation.language import language_of, prose_of, require_known_language
 from trainer.generation.tools import Tool
-from trainer.teachers.served.client import ChatAnswer
+from trainer.teachers.served.chat_messages import ChatAnswer
 
 QUESTION = "How do I true a bicycle wheel at home?"
 FLIGHTS = Tool(

@@ -186,6 +186,11 @@ def test_a_shard_that_the_index_names_and_nobody_copied_is_told(folder):
     refused(folder, r"names model-00001-of-00002.safetensors and 1 more, which is not there")
 
 
+def test_an_index_that_was_left_beside_the_whole_weights_is_none_as_for_transformers(folder):
+    change(folder, "model.safetensors.index.json", weight_map={"model.norm.weight": "model-00001-of-00002.safetensors"})
+    assert require_loadable(settings_of(folder)).model_type == "qwen3"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -210,7 +215,7 @@ def test_weights_of_eight_bits_are_refused_also_where_the_configuration_does_not
 
 def test_a_mask_that_is_stored_beside_the_weights_may_be_of_any_type(folder):
     rewrite(folder, lambda weights: weights | {"model.layers.0.attn.bias": torch.ones(4, 4, dtype=torch.bool)})
-    require_loadable(settings_of(folder))
+    assert require_loadable(settings_of(folder)).model_type == "qwen3"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Chat messages and tool calls on their way to a server and back, in OpenAI's spelling."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from ...data.actions.spoken_values import STRICT_JSON
+from ...data.actions.thinking import ends_in_a_thought, strip_thinking
 from ...data.rows.row import Message
 
 
@@ -63,6 +64,42 @@ class Completion(msgspec.Struct):
     usage: Any = None
 
 
+@dataclass(frozen=True)
+class ChatAnswer:
+    """What the teacher said.
+
+    Attributes:
+        text: The answer without its thinking; "" where there is nothing else.
+        finish_reason: "stop", or why the server ended it before: see `is_cut` and `is_withheld`.
+        prompt_tokens: Tokens of the rendered prompt; 0 where the server doesn't say.
+        completion_tokens: Tokens written, thinking included; 0 where the server doesn't say.
+        tool_calls: The calls that the server has read in the answer, `{"name": text, "arguments": object}`; arguments
+            that are no JSON object stay as they were written.
+    """
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more would have come: `max_tokens` were written, or the server gave up."""
+        return self.finish_reason in ("length", "abort")
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a filter of the server's took the answer, or what followed."""
+        return self.finish_reason == "content_filter"
+
+    @property
+    def with_calls(self) -> str:
+        """The text, and behind it each call as a line `<tool_call>{…}</tool_call>`."""
+        calls = [f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in self.tool_calls]
+        return "\n".join([*filter(None, [self.text.rstrip() if calls else self.text]), *calls])
+
+
 def openai_messages(messages: list[Message]) -> list[Message]:
     """Messages as OpenAI's API has them: arguments of calls are JSON text, each call has an id, its result names it.
 
@@ -101,3 +138,11 @@ def call_of(function: Function) -> dict[str, Any]:
             decoded = None
         arguments = decoded if isinstance(decoded, dict) else arguments
     return {"name": function.name, "arguments": arguments}
+
+
+def answer_of(completion: Completion) -> ChatAnswer:
+    """The first choice of a completion, without its thinking; one that ends in a thought is cut, whatever is said."""
+    choice, usage = completion.choices[0], Usage(completion.usage)
+    said, calls = choice.message.text, [call_of(call.function) for call in choice.message.tool_calls or []]
+    reason = "length" if ends_in_a_thought(said) else choice.finish_reason
+    return ChatAnswer(strip_thinking(said), reason, usage.of("prompt_tokens"), usage.of("completion_tokens"), calls)

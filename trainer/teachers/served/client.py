@@ -5,25 +5,23 @@ all that it must have. What it lacks of the rest is found out by asking.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
 
-from ...data.actions.thinking import ends_in_a_thought, strip_thinking
 from ...data.rows.row import Message, Tool
 from ...errors import UsageError
 from ...settings.server_url import ServerUrl
 from ..tokens.token_scores import TokenScores
 from . import failures, sglang
 from .address import Proxy, addresses_of, days_left
-from .chat_messages import Completion, Usage, call_of, openai_messages
+from .chat_messages import ChatAnswer, Completion, answer_of, openai_messages
 from .failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused, expecting, unexpected
 from .fields import Dispensable, Fields
 from .model_list import ServedModel, missing_where_it_fails, read_models, served_by_all, unknown_model
@@ -49,42 +47,6 @@ NO_SAMPLING = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-
-
-@dataclass(frozen=True)
-class ChatAnswer:
-    """What the teacher said.
-
-    Attributes:
-        text: The answer without its thinking; "" where there is nothing else.
-        finish_reason: "stop", or why the server ended it before: see `is_cut` and `is_withheld`.
-        prompt_tokens: Tokens of the rendered prompt; 0 where the server doesn't say.
-        completion_tokens: Tokens written, thinking included; 0 where the server doesn't say.
-        tool_calls: The calls that the server has read in the answer, `{"name": text, "arguments": object}`; arguments
-            that are no JSON object stay as they were written.
-    """
-
-    text: str
-    finish_reason: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether more would have come: `max_tokens` were written, or the server gave up."""
-        return self.finish_reason in ("length", "abort")
-
-    @property
-    def is_withheld(self) -> bool:
-        """Whether a filter of the server's took the answer, or what followed."""
-        return self.finish_reason == "content_filter"
-
-    @property
-    def with_calls(self) -> str:
-        """The text, and behind it each call as a line `<tool_call>{…}</tool_call>`."""
-        calls = [f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in self.tool_calls]
-        return "\n".join([*filter(None, [self.text.rstrip() if calls else self.text]), *calls])
 
 
 @dataclass(frozen=True)
@@ -321,13 +283,9 @@ class TeacherClient:
                 self.pace.pushed_back(began)
             raise
         with expecting("a chat completion", completion, self.base_url):
-            choice, usage = completion.choices[0], Usage(completion.usage)
-        written = usage.of("completion_tokens")
-        self.pace.answered(time.monotonic() - began, written)
-        said = choice.message.text
-        reason = "length" if ends_in_a_thought(said) else choice.finish_reason
-        calls = [call_of(call.function) for call in choice.message.tool_calls or []]
-        return ChatAnswer(strip_thinking(said), reason, usage.of("prompt_tokens"), written, calls)
+            answer = answer_of(completion)
+        self.pace.answered(time.monotonic() - began, answer.completion_tokens)
+        return answer
 
     async def max_logprobs(self) -> int:
         """The largest of a few K such that the server gives the K likeliest tokens at each prompt position.

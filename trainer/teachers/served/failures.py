@@ -21,7 +21,8 @@ from .address import Address
 
 BROKEN = "an answer that is no whole JSON"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # reading JSON ends in: broken, or too deep
-KEYWORD = "got an unexpected keyword argument"
+# Words with which servers say 500, and the status that says what they mean.
+MEANT = {"got an unexpected keyword argument": 400, "context size has been exceeded": 503}
 ERROR_BEGINS = 200  # bytes within which an answer that is an error says so
 NO_SUCH_PLACE = (404, 405, 410, 501)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
@@ -52,6 +53,10 @@ WRONG_PLACE = (
 )
 PAY = "The account has no quota left, which no waiting brings back. Top it up, or use another key or server."
 SMALLER = "Shorten the prompts, or raise the limit of what stands before the server (nginx: client_max_body_size)."
+FULL = (
+    "The requests that the server answers at once don't fit its context together. Start it with a longer one "
+    "(llama.cpp: `-c`), or ask for less at once: --vllm_server_max_concurrency 1."
+)
 SLOW = (
     "The server takes longer than that. Look at its log; ask for less at once (a smaller "
     "--vllm_server_max_concurrency), or for shorter answers."
@@ -148,9 +153,9 @@ def of_answer(asked: Asked, status: int, reason: str | None, headers: Mapping[st
     error = body.get("error", body) if isinstance(body, dict) else body
     words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
     text = _scrubbed(str(words or reason or "").strip(), asked.address)
-    if status == 500 and KEYWORD in text:  # a server in Python that took a field for a bad request's would say 400
-        status = 400
     shown = f"{status} {_without_markup(text)[:500]}".strip()
+    if status == 500:
+        status = next((meant for words, meant in MEANT.items() if words in text.lower()), status)
     advice, healing = _of_status(status, f"{body} {text}", asked)
     after = _seconds(headers.get("retry-after", ""), headers)
     return Failure(shown, status, after, advice=advice, healing=healing, asked=asked)
@@ -184,6 +189,8 @@ def _of_status(status: int, told: str, asked: Asked) -> tuple[str, Healing]:
         return "Ask for less at once (a smaller --vllm_server_max_concurrency), or wait longer: --teacher_patience.", (
             Healing.PERHAPS
         )
+    if status == 503 and "context size" in told.lower():
+        return FULL, Healing.PERHAPS
     if status in (502, 503, 504) and proxy:
         return f"Look whether the server runs.{past}", Healing.PERHAPS
     return (f"Look at the server's log (`docker compose logs teacher`). {START}" if status >= 500 else ""), (

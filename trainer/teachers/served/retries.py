@@ -67,15 +67,19 @@ class PatientRequests:
         return Attempts(self._replicas, self.patience, lambda state: BACKOFF(state))
 
     async def _persist(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]]) -> T:
-        async with self.pace.slot():
-            try:
+        async def in_turn() -> T:
+            """A try holds a slot, and the pause behind it none: a server that has less room gets fewer at once."""
+            async with self.pace.slot():
                 return await attempt()
-            except Failure as failure:
-                first = failure
-            try:
-                return await self._retry(attempts, attempt, first)
-            except Failure as failure:
-                raise self._explained(failure, attempts) from failure
+
+        try:
+            return await in_turn()
+        except Failure as failure:
+            first = failure
+        try:
+            return await self._retry(attempts, in_turn, first)
+        except Failure as failure:
+            raise self._explained(failure, attempts) from failure
 
     async def _retry(self, attempts: Attempts, attempt: Callable[[], Awaitable[T]], first: Failure) -> T:
         """What follows a first try that failed; most requests get their answer without this machinery."""

@@ -15,7 +15,8 @@ from trainer.errors import TeacherError, UsageError
 from trainer.teachers.served import replicas as replicas_module
 from trainer.teachers.served import retries as retries_module
 from trainer.teachers.served import transport as transport_module
-from trainer.teachers.served.client import ChatAnswer, TeacherClient, Tokenized
+from trainer.teachers.served.chat_messages import ChatAnswer
+from trainer.teachers.served.client import TeacherClient, Tokenized
 from trainer.teachers.served.failures import Failure, RequestRefused, ServerRefused
 from trainer.teachers.served.model_list import ServedModel
 from trainer.teachers.served.replicas import Replica, Replicas, used
@@ -205,6 +206,28 @@ def test_an_error_that_is_sent_as_an_answer_is_one(code):
     with FakeTeacher() as teacher, pytest.raises(ServerRefused, match="404 no such model"):
         teacher.faults = [Fault(200, json.dumps({"error": {"message": "no such model", "code": 404}}))]
         ask(teacher.url, chat)
+
+
+def test_a_server_whose_context_is_full_is_asked_for_less_at_once():
+    full = Fault(500, error("Context size has been exceeded.", 500))
+    running = [0]
+
+    def narrow(body):
+        running[0] += 1
+        time.sleep(0.02)
+        many, running[0] = running[0] > 2, running[0] - 1
+        return full if many else "five"
+
+    async def many(client: TeacherClient) -> list[ChatAnswer]:
+        return await asyncio.gather(*(chat(client) for _ in range(16)))
+
+    with FakeTeacher(narrow) as teacher:
+        assert {answer.text for answer in ask(teacher.url, many, adapts=True, patience=20)} == {"five"}
+    with (
+        FakeTeacher(lambda body: full) as teacher,
+        pytest.raises(TeacherError, match=r"500 Context size.*llama.cpp: `-c`"),
+    ):
+        ask(teacher.url, chat, patience=0.5)
 
 
 def test_a_stream_that_nobody_asked_for_ends_at_once_and_an_empty_answer_is_told():
