@@ -1,5 +1,6 @@
 """The tiny student in memory, and real tokenizers."""
 
+import gc
 import os
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,13 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # the models are tiny: threads would only wait for each other
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled_memory():
+    """What was imported so far stays, so that no run of transformers' trainer looks through it for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

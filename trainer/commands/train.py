@@ -75,6 +75,7 @@ def complete(resolved: Resolved) -> TrainResult:
     """Train as `resolved` says; raises as `train` does."""
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    RunDirectory(Path(resolved.settings.output_dir)).require_no_file()
     resolved, measured = choose_objective(resolved)
     settings = settle(resolved.settings)
     resolved = dataclasses.replace(resolved, settings=settings)

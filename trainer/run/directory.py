@@ -7,6 +7,7 @@ rename); the two JSONL files grow by whole lines and are cut back to the checkpo
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,15 @@ class RunDirectory:
         self._require_same_configuration(content, {f.name: f.default for f in fields}, may_differ=free)
         if not self.is_finished() and is_main_process():
             write_text(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def require_no_file(self) -> None:
+        """Raise UsageError where a file stands in the folder's place, or in that of one above it. Makes nothing."""
+        found = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
+        if not os.path.isdir(found):
+            raise UsageError(
+                f"can't write to the output folder {self.path}: {found} is no folder. "
+                "Pass --output_dir FOLDER, a new one or that of a run."
+            )
 
     def require_writable(self) -> None:
         """Make the folder and try to write there."""

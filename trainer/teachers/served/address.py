@@ -22,6 +22,7 @@ from ...errors import UsageError
 from ...run.machine import CERTIFICATES
 from ...settings.server_url import ServerUrl, path_of_version, shown_word
 
+SCHEMES = ("http", "https")
 SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
 CONNECT_SECONDS, DAY = 10.0, 86400.0
 SHORTEST_SECRET = 6  # characters; a shorter one such as "none" would black out words of messages
@@ -229,7 +230,7 @@ def days_left(address: Address) -> float | None:
 
 def is_http_url(text: str) -> bool:
     """Whether a text is the URL of a server, a port that makes sense included."""
-    return text.partition("://")[0] in ("http", "https") and _has_host(text)
+    return text.partition("://")[0] in SCHEMES and _has_host(text) and urlsplit(text).hostname not in SCHEMES
 
 
 def _hint(text: str) -> str:
@@ -240,6 +241,8 @@ def _hint(text: str) -> str:
         return ", in whose name and password / is written %2F, @ is %40 and : is %3A"
     if re.search(r":\d{5,}", text):
         return "; ports end at 65535"
+    if re.match(r"(https?://)?https?[:/]", text.removeprefix("http://")):  # read_urls put an http:// before it
+        return ", with :// behind http"
     return ""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine
 
 from ... import COMMAND
 from ...errors import TeacherError
@@ -26,6 +27,7 @@ MEANT = {"got an unexpected keyword argument": 400, "context size has been excee
 ERROR_BEGINS = 200  # bytes within which an answer that is an error says so
 NO_SUCH_PLACE = (404, 405, 410, 501)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+BYTES = re.compile(r"b(['\"])(.*)\1")  # what aiohttp's parser shows of an answer that it can't read
 PAGE = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 RATE = re.compile(r"(retry|try again) (in|after)|per[_ ]?(second|minute|hour|day)", re.IGNORECASE)
 # Codes and words of a 429 that says "pay", where others say "slower".
@@ -57,6 +59,7 @@ FULL = (
     "The requests that the server answers at once don't fit its context together. Start it with a longer one "
     "(llama.cpp: `-c`), or ask for less at once: --vllm_server_max_concurrency 1."
 )
+TLS_INSTEAD = "If the server speaks TLS, pass its URL with https://."
 SLOW = (
     "The server takes longer than that. Look at its log; ask for less at once (a smaller "
     "--vllm_server_max_concurrency), or for shorter answers."
@@ -306,8 +309,22 @@ def _of_timeout(error: Any, words: str, asked: Asked) -> Failure:
     return Failure("no answer in time", advice=SLOW, asked=asked)
 
 
+def _of_no_http(error: Any, words: str, asked: Asked) -> Failure | None:
+    """Of a server that speaks something else, such as a database, or of HTTP that is none in places."""
+    kind = error.message.splitlines()[0].rstrip(":")
+    shown = BYTES.search(error.message)
+    begins = _scrubbed(shown[2][:60], asked.address) if shown else ""
+    if not isinstance(error, BadStatusLine) or begins.startswith("HTTP/"):
+        at = f" at '{begins}'" if begins else ""
+        return Failure(f"an answer that is no valid HTTP: {kind}{at}", advice=START, asked=asked)
+    speaks_tls = begins.startswith((r"\x15\x03", r"\x16\x03"))  # how an alert of TLS begins, and a handshake
+    cause = TLS_INSTEAD if speaks_tls else f"A server of another kind has port {asked.address.port}. {START}"
+    words = f"no HTTP, but an answer that begins with '{begins}'"
+    return Failure(words, advice=cause, healing=Healing.ONCE_KNOWN, asked=asked)
+
+
 def _of_disconnect(error: Any, words: str, asked: Asked) -> Failure:
-    tls = "" if asked.address.is_tls else " If the server speaks TLS, pass its URL with https://."
+    tls = "" if asked.address.is_tls else f" {TLS_INSTEAD}"
     return Failure(words, advice=f"{START}{tls}", asked=asked)
 
 
@@ -321,6 +338,7 @@ CAUSES: tuple[tuple[Any, Any], ...] = (
     ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), _of_proxy),
     (("ProxyConnectionError", "ProxyError", "ProxyTimeoutError"), _of_proxy),
     ((TimeoutError,), _of_timeout),
+    ((BadHttpMessage,), _of_no_http),
     ((aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError, ConnectionResetError), _of_disconnect),
 )
 

@@ -138,6 +138,12 @@ def test_what_people_type_in_place_of_a_url_is_told_with_what_is_wrong(url, hint
     assert hint in str(raised.value) and "p:w" not in str(raised.value)
 
 
+@pytest.mark.parametrize("typed", ["http//localhost:8000", "https/localhost", "http:/localhost:8000/v1", "http:h:8000"])
+def test_a_url_without_its_whole_separator_is_no_host_named_http(typed):
+    with pytest.raises(UsageError, match="with :// behind http"):
+        Address(read_urls(typed))
+
+
 def test_a_proxy_that_is_half_an_address_is_named_by_its_variable(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://[::")
     with pytest.raises(UsageError, match="http_proxy names the proxy"):

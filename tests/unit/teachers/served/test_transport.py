@@ -117,6 +117,61 @@ def test_tls_with_a_server_that_speaks_none_names_the_other_url():
     assert f"pass {teacher.url}." in told
 
 
+# ---- no HTTP
+
+
+@contextlib.contextmanager
+def saying(answer: bytes) -> Iterator[str]:
+    """A server that answers whatever it is asked so, and hangs up."""
+
+    class Saying(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.wfile.write(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Saying) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "'SSH-2.0-OpenSSH_9.2'"),
+        (b"-ERR unknown command 'POST'\r\n", "'-ERR unknown command"),
+        (b"J\0\0\0\n8.0.33\0", r"'J\x00\x00\x00\n8.0.33"),
+        (b"\0\0\x12\4\0\0\0\0\0", r"'\x00\x00\x12\x04"),
+    ],
+)
+def test_a_server_that_speaks_no_http_is_told_at_once_by_what_it_says(answer, shown):
+    with saying(answer) as url:
+        told = str(failure(url))
+    assert "POST /v1/chat/completions: no HTTP, but an answer that begins with " + shown in told
+    assert f"A server of another kind has port {url.rpartition(':')[2]}." in told and "\n" not in told
+
+
+def test_a_server_that_speaks_tls_on_a_port_that_was_asked_without_names_the_other_url():
+    with saying(b"\x15\x03\x01\0\2\2\x46") as url:
+        told = str(failure(url))
+    assert "If the server speaks TLS, pass its URL with https://." in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n{}", "Invalid header token at 'Bad Header'"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}", "Invalid character in chunk size at 'zz'"),
+        (b"HTTP/1.1 abc OK\r\n\r\n", "Bad status line at 'HTTP/1.1 abc OK'"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", "content-encoding: gzip"),
+    ],
+)
+def test_http_that_is_none_in_places_is_tried_again_and_told_in_one_line(answer, shown):
+    with saying(answer) as url:
+        told = str(failure(url, patience=0.3))
+    assert "an answer that is no valid HTTP: " in told and shown in told and "gave up" in told and "\n" not in told
+
+
 # ---- proxies
 
 

@@ -21,7 +21,7 @@ PASSWORD, KEY, QUERY_KEY, PROXY_PASSWORD, HUB_TOKEN = (
     "hf_pl4",
 )
 SECRETS = (PASSWORD, KEY, QUERY_KEY, PROXY_PASSWORD, base64.b64encode(f"ann:{PASSWORD}".encode()).decode())
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 class LoquaciousTeacher(FakeTeacher):
