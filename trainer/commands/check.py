@@ -14,6 +14,7 @@ from ..settings.options import THINKING, Check, Train
 from ..settings.resolve import Resolved, made_by_program
 from ..teachers.preflight import client_for, context_complaint, find_model, say_hello, unlisted
 from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.chat_messages import SILENT
 from ..teachers.served.client import TeacherClient
 from ..teachers.served.failures import NO_SUCH_PLACE, ServerRefused
 
@@ -106,7 +107,7 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
             say(OK, subject, client.model if served is not None else f"{client.model} answers; there is no /v1/models")
             say(*_context(model.max_model_len, settings))
             subject = "chat"
-            say(OK, subject, await _chat(client, settings))
+            say(*await _chat(client, settings))
         except TeacherError as error:
             say(FAIL, subject, str(error))
             return findings
@@ -160,9 +161,13 @@ def _context(max_model_len: int | None, settings: Check) -> tuple[str, str, str]
     return OK, subject, f"{max_model_len} tokens, {wanted} wanted for prompt and completion"
 
 
-async def _chat(client: TeacherClient, settings: Check) -> str:
+async def _chat(client: TeacherClient, settings: Check) -> tuple[str, str, str]:
+    subject = "chat"
     answer = await say_hello(client, enable_thinking=settings.enable_thinking)
-    return f"wrote {answer.completion_tokens} tokens after a prompt of {answer.prompt_tokens}"
+    wrote = f"wrote {answer.completion_tokens} tokens after a prompt of {answer.prompt_tokens}"
+    if answer.with_calls.strip() or answer.is_cut:  # 16 tokens are few for a model that thinks first
+        return OK, subject, wrote
+    return NOTE, subject, f"{wrote}, and no text beside its thinking: there is nothing to learn from. {SILENT}"
 
 
 def _left_out(client: TeacherClient) -> list[tuple[str, str, str]]:

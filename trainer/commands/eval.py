@@ -15,6 +15,7 @@ from ..evaluation.served import served_answers
 from ..run.atomic import json_text, require_output_file, write_output_file
 from ..settings.options import Eval
 from ..settings.resolve import Resolved, made_by_program
+from ..teachers.served.chat_messages import SILENT
 from ..teachers.served.client import TeacherClient
 
 
@@ -140,7 +141,7 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Score
             patience=settings.teacher_patience,
         )
 
-    return {
+    answers = {
         title: served_answers(
             client(),
             some,
@@ -152,6 +153,11 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Score
         )
         for title, some in rows.items()
     }
+    for title, some in answers.items():
+        silent = sum(not answer.text.strip() for answer in some)
+        if 2 * silent > len(some):
+            print(f"warning: {silent} of {len(some)} answers to {title} hold no text beside thinking. {SILENT}")
+    return answers
 
 
 def _encoder(settings: Eval) -> Any:

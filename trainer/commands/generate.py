@@ -23,6 +23,7 @@ from ..run.progress import Progress
 from ..settings.options import Generate
 from ..settings.resolve import Resolved, made_by_program
 from ..teachers.served.batch import run_until_stopped
+from ..teachers.served.chat_messages import SILENT
 
 NEW_OBJECTS = 100_000  # among which garbage is looked for
 
@@ -181,6 +182,8 @@ def _mend(factory: Factory) -> str:
     rule = max(counts, key=counts.__getitem__, default="").removeprefix("request_")
     if rule == "truncated":
         return f"Try a higher --max_tokens than {factory.max_tokens}, {fewer}"
+    if rule == "empty":
+        return f"No text came beside the teacher's thinking. {SILENT}"
     if rule == "refused" and "context" in factory.refusal:
         return f"Try a smaller --max_tokens than {factory.max_tokens}, shorter prompts, {fewer}"
     if rule == "refused":

@@ -297,6 +297,11 @@ def convert(f: dataclasses.Field, value: Any, origin: str) -> Any:
     except ValueError:
         shown = "***" if f.metadata["secret"] else shown_word(value)
         raise UsageError(f"{f.name}={shown} (from {origin}): expected {_article(wanted)}.") from None
+    if any(isinstance(text, str) and not text.strip() for text in (result if wanted is tuple else (result,))):
+        raise UsageError(
+            f"{f.name}={value!r} (from {origin}): expected {_article(wanted)}, and this is empty. Perhaps a variable "
+            f"of the shell is not set. Leave {f.name} out for its default."
+        )
     if f.metadata["is_url"]:
         return read_urls(result)
     choices = f.metadata["choices"]

@@ -25,7 +25,7 @@ from ..run.progress import Progress
 from ..settings.options import Train
 from .preflight import client_for
 from .served.batch import row_seed, run_bounded, run_until_stopped
-from .served.chat_messages import ChatAnswer
+from .served.chat_messages import SILENT, ChatAnswer
 from .served.client import TeacherClient
 from .served.failures import RequestRefused
 from .served.notices import say
@@ -38,8 +38,7 @@ MENDS = {
     THINKING: "Expected answers alone, and these hold what the teacher thought: turn its thinking off, or start vLLM "
     "with `--reasoning-parser NAME`.",
     TRUNCATED: "Expected whole answers, and these were cut: raise --max_completion_length.",
-    EMPTY: "Expected answers, and these hold nothing besides thinking: raise --max_completion_length, or let the "
-    "teacher not think (vLLM's chat template takes enable_thinking: false).",
+    EMPTY: "Expected answers, and these hold nothing besides thinking: raise --max_completion_length. " + SILENT,
     CONTRADICTING: "Expected the actions of golden_answer. Look at what the teacher is shown "
     "(--teacher_prompt_template, --show_context), or learn from the rows' own text: --demonstrations golden.",
 }

@@ -57,6 +57,14 @@ def test_thinking_aloud_is_noted_with_what_it_was_reported_to_cost(capsys: pytes
     assert mark == "note" and "--enable_thinking with --objective sdft" in text and "up to 17 %" in text
 
 
+@pytest.mark.parametrize(("reply", "mark"), [("", "note"), (("", "length"), "ok"), ("Hello.", "ok")])
+def test_a_teacher_that_sends_nothing_beside_its_thinking_is_noted(reply, mark, capsys: pytest.CaptureFixture[str]):
+    with FakeTeacher(lambda body: reply) as teacher:
+        assert check(teacher.url) == 0
+    found, text = lines(capsys)["chat"]
+    assert found == mark and ("there is nothing to learn from" in text) == (mark == "note")
+
+
 def test_an_unreachable_teacher_fails_with_the_way_to_start_one(capsys: pytest.CaptureFixture[str]):
     with FakeTeacher() as teacher:
         gone = teacher.url

@@ -302,6 +302,13 @@ def test_a_served_model_is_asked_greedily_and_judged_without_its_thinking(evalua
     assert found["answers"]["new_skill"][0]["text"] == "Action: a\nAction_Input: {}"
 
 
+@pytest.mark.parametrize(("reply", "is_told"), [("<think>Hm.</think>", True), ("<think>Hm.</think>7", False)])
+def test_a_served_model_that_sends_nothing_beside_its_thinking_is_told(evaluate, reply, is_told):
+    with FakeTeacher(lambda body: reply) as server:
+        code, said = evaluate("--served", server.url)
+    assert code == 0 and ("hold no text beside thinking. Let the model answer without" in said) == is_told
+
+
 def test_a_served_model_is_shown_the_golden_response_where_asked_for(evaluate):
     with FakeTeacher() as server:
         evaluate(

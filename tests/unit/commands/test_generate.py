@@ -333,7 +333,8 @@ def test_a_run_without_one_good_row_says_why_and_leaves_the_data_that_is_there(t
             Fault(400, error("This model's maximum context length is 64 tokens.", 400)),
             "a smaller --max_tokens than 100",
         ),
-        ("", "Try more prompts in the file,"),
+        ("", "No text came beside the teacher's thinking. Let the model answer without thinking"),
+        ("I'm sorry, but I can't help with that.", "Try more prompts in the file,"),
     ],
 )
 def test_what_brings_more_rows_is_told_by_why_candidates_were_rejected(tmp_path: Path, answer: Any, mend: str):

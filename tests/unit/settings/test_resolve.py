@@ -102,6 +102,21 @@ def test_a_value_of_a_wrong_kind_is_an_error_that_says_what_was_expected(argv, e
         resolve("train", argv, {})
 
 
+@pytest.mark.parametrize(
+    ("subcommand", "argv", "name"),
+    [
+        ("train", ["--output_dir", ""], "output_dir"),
+        ("train", ["--eval_data_path", " "], "eval_data_path"),
+        ("train", ["--vllm_server_api_key", ""], "vllm_server_api_key"),
+        ("check", [""], "vllm_server_base_url"),
+        ("report", ["outputs/sdft", ""], "runs"),
+    ],
+)
+def test_an_empty_text_as_a_variable_that_is_not_set_gives_it_is_refused(subcommand, argv, name):
+    with pytest.raises(UsageError, match=rf"{name}=.*this is empty\. Perhaps a variable of the shell is not set"):
+        resolve(subcommand, argv, {})
+
+
 def test_a_file_that_is_missing_or_no_mapping_is_an_error_that_names_it(tmp_path):
     with pytest.raises(UsageError, match=r"none\.yaml"):
         resolve("train", ["--config", str(tmp_path / "none.yaml")], {})

@@ -10,6 +10,12 @@ from ...data.actions.spoken_values import STRICT_JSON
 from ...data.actions.thinking import ends_in_a_thought, strip_thinking
 from ...data.rows.row import Message
 
+# What to do where a server sends nothing beside a model's thinking.
+SILENT = (
+    "Let the model answer without thinking (many chat templates take enable_thinking: false), and look whether the "
+    "server's reasoning parser is that of the model."
+)
+
 
 class Function(msgspec.Struct):
     """A call as the server has read it."""
