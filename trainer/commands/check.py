@@ -167,7 +167,7 @@ async def _chat(client: TeacherClient, settings: Check) -> tuple[str, str, str]:
     wrote = f"wrote {answer.completion_tokens} tokens after a prompt of {answer.prompt_tokens}"
     if answer.with_calls.strip() or answer.is_cut:  # 16 tokens are few for a model that thinks first
         return OK, subject, wrote
-    return NOTE, subject, f"{wrote}, and no text beside its thinking: there is nothing to learn from. {SILENT}"
+    return NOTE, subject, f"{wrote}, and no text: there is nothing to learn from. {SILENT}"
 
 
 def _left_out(client: TeacherClient) -> list[tuple[str, str, str]]:

@@ -156,7 +156,7 @@ def _answers_of_server(settings: Eval, rows: dict[str, list[Row]], scorer: Score
     for title, some in answers.items():
         silent = sum(not answer.text.strip() for answer in some)
         if 2 * silent > len(some):
-            print(f"warning: {silent} of {len(some)} answers to {title} hold no text beside thinking. {SILENT}")
+            print(f"warning: {silent} of {len(some)} answers to {title} hold no text. {SILENT}")
     return answers
 
 

@@ -183,7 +183,7 @@ def _mend(factory: Factory) -> str:
     if rule == "truncated":
         return f"Try a higher --max_tokens than {factory.max_tokens}, {fewer}"
     if rule == "empty":
-        return f"No text came beside the teacher's thinking. {SILENT}"
+        return f"The teacher's answers hold no text. {SILENT}"
     if rule == "refused" and "context" in factory.refusal:
         return f"Try a smaller --max_tokens than {factory.max_tokens}, shorter prompts, {fewer}"
     if rule == "refused":

@@ -58,7 +58,7 @@ def test_thinking_aloud_is_noted_with_what_it_was_reported_to_cost(capsys: pytes
 
 
 @pytest.mark.parametrize(("reply", "mark"), [("", "note"), (("", "length"), "ok"), ("Hello.", "ok")])
-def test_a_teacher_that_sends_nothing_beside_its_thinking_is_noted(reply, mark, capsys: pytest.CaptureFixture[str]):
+def test_a_teacher_whose_answer_holds_no_text_is_noted(reply, mark, capsys: pytest.CaptureFixture[str]):
     with FakeTeacher(lambda body: reply) as teacher:
         assert check(teacher.url) == 0
     found, text = lines(capsys)["chat"]

@@ -306,7 +306,7 @@ def test_a_served_model_is_asked_greedily_and_judged_without_its_thinking(evalua
 def test_a_served_model_that_sends_nothing_beside_its_thinking_is_told(evaluate, reply, is_told):
     with FakeTeacher(lambda body: reply) as server:
         code, said = evaluate("--served", server.url)
-    assert code == 0 and ("hold no text beside thinking. Let the model answer without" in said) == is_told
+    assert code == 0 and ("hold no text. If the model thinks, let it answer without" in said) == is_told
 
 
 def test_a_served_model_is_shown_the_golden_response_where_asked_for(evaluate):

@@ -333,7 +333,7 @@ def test_a_run_without_one_good_row_says_why_and_leaves_the_data_that_is_there(t
             Fault(400, error("This model's maximum context length is 64 tokens.", 400)),
             "a smaller --max_tokens than 100",
         ),
-        ("", "No text came beside the teacher's thinking. Let the model answer without thinking"),
+        ("", "The teacher's answers hold no text. If the model thinks, let it answer without"),
         ("I'm sorry, but I can't help with that.", "Try more prompts in the file,"),
     ],
 )

@@ -10,10 +10,10 @@ from ...data.actions.spoken_values import STRICT_JSON
 from ...data.actions.thinking import ends_in_a_thought, strip_thinking
 from ...data.rows.row import Message
 
-# What to do where a server sends nothing beside a model's thinking.
+# What to do where a server's answers hold no text.
 SILENT = (
-    "Let the model answer without thinking (many chat templates take enable_thinking: false), and look whether the "
-    "server's reasoning parser is that of the model."
+    "If the model thinks, let it answer without (many chat templates take enable_thinking: false), and look whether "
+    "the server's reasoning parser is that of the model."
 )
 
 
