@@ -1,64 +1,9 @@
 """Of processes that were started together one may work for all; none waits for one that is gone."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from trainer.__main__ import main
 from trainer.run.processes import from_main_process
-
-ROOT = Path(__file__).resolve().parents[3]
-WORK = """
-import sys
-import torch.distributed as dist
-from trainer.errors import TrainerError
-from trainer.run.processes import from_main_process, leave_group
-
-def compute():
-    print("computed")
-    if sys.argv[1] == "fails":
-        raise SystemExit(3)
-    return {"chosen": "sdft"}
-
-dist.init_process_group("gloo")
-try:
-    print(from_main_process(compute))
-except TrainerError as error:
-    sys.exit(f"told: {error}")
-finally:
-    leave_group()
-"""
-
-
-def two(how):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORK, how], cwd=ROOT, env=os.environ | place | {"RANK": str(rank)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    return [(*process.communicate(timeout=100), process.returncode) for process in started]
-
-
-def test_all_get_what_the_main_process_computed_once():
-    (main_said, _, _), (other_said, _, code) = two("works")
-    assert main_said == "computed\n{'chosen': 'sdft'}\n"
-    assert (other_said, code) == ("{'chosen': 'sdft'}\n", 0)
-
-
-def test_the_others_are_told_when_the_main_process_ends_instead():
-    (_, _, first), (said, errors, second) = two("fails")
-    assert (first, second, said) == (3, 1, "")
-    assert "told: another process of this run ended, or can't be reached" in errors and "Traceback" not in errors
 
 
 def test_one_process_alone_computes_for_itself():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts/serve_teacher"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/serve_teacher"
 STUBBORN = f"""#!{sys.executable}
 import http.server, os, pathlib, signal, subprocess, sys
 here = pathlib.Path(sys.argv[0]).parent

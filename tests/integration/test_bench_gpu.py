@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-GPU = Path(__file__).parents[3] / "scripts" / "bench" / "gpu"
+GPU = Path(__file__).parents[2] / "scripts" / "bench" / "gpu"
 
 
 def gpu(*words):
