@@ -313,7 +313,7 @@ def _of_no_http(error: Any, words: str, asked: Asked) -> Failure | None:
     """Of a server that speaks something else, such as a database, or of HTTP that is none in places."""
     kind = error.message.splitlines()[0].rstrip(":")
     shown = BYTES.search(error.message)
-    begins = _scrubbed(shown[2][:60], asked.address) if shown else ""
+    begins = _scrubbed(shown[2], asked.address)[:60] if shown else ""
     if not isinstance(error, BadStatusLine) or begins.startswith("HTTP/"):
         at = f" at '{begins}'" if begins else ""
         return Failure(f"an answer that is no valid HTTP: {kind}{at}", advice=START, asked=asked)

@@ -151,6 +151,13 @@ def test_a_server_that_speaks_no_http_is_told_at_once_by_what_it_says(answer, sh
     assert f"A server of another kind has port {url.rpartition(':')[2]}." in told and "\n" not in told
 
 
+@pytest.mark.parametrize("before", range(20, 60, 7))
+def test_a_server_that_repeats_the_key_in_no_http_is_quoted_without_it(before):
+    with saying(b"-ERR " + b"x" * before + b" Bearer sk-pl4nt3d-key-of-27-letters\r\n") as url:
+        told = str(failure(url, api_key="sk-pl4nt3d-key-of-27-letters"))
+    assert "no HTTP, but an answer that begins with '-ERR x" in told and "sk-pl" not in told
+
+
 def test_a_server_that_speaks_tls_on_a_port_that_was_asked_without_names_the_other_url():
     with saying(b"\x15\x03\x01\0\2\2\x46") as url:
         told = str(failure(url))
