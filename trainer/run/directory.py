@@ -75,8 +75,9 @@ class RunDirectory:
         """Raise UsageError where a file stands in the folder's place, or in that of one above it. Makes nothing."""
         found = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
         if not os.path.isdir(found):
+            what = "a link that leads to no folder" if found.is_symlink() else "no folder"
             raise UsageError(
-                f"can't write to the output folder {self.path}: {found} is no folder. "
+                f"can't write to the output folder {self.path}: {found} is {what}. "
                 "Pass --output_dir FOLDER, a new one or that of a run."
             )
 

@@ -74,12 +74,14 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_done(tmp
 def test_a_file_in_the_folders_place_is_told_without_making_anything(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to("loop")
-    for name in ("file", "file/run", "loop", "loop/run"):
-        with pytest.raises(UsageError, match=r"can't write to the output folder .* is no folder\. Pass --output_dir"):
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("file", "file/run", "loop", "loop/run", "dangling/run"):
+        what = "no folder" if name.startswith("file") else "a link that leads to no folder"
+        with pytest.raises(UsageError, match=rf"can't write to the output folder .* is {what}\. Pass --output_dir"):
             RunDirectory(tmp_path / name).require_no_file()
     (tmp_path / "link").symlink_to(tmp_path)
     RunDirectory(tmp_path / "link" / "a" / "run").require_no_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "loop"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link", "loop"]
 
 
 def test_resuming_forgets_later_steps_and_a_torn_last_line(tmp_path):

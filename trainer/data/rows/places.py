@@ -44,11 +44,17 @@ def places(spec: str) -> list[Place]:
     `FILE.json#KEY` the key that a JSON file has its rows under.
 
     Raises:
-        UsageError: nothing is there, or several splits are and none is named.
+        UsageError: nothing is there, several splits are and none is named, or one of several names is empty.
     """
-    if Path(spec).exists() or "," not in spec:
+    if spec and Path(spec).exists():
         return _places(spec)
-    return [place for one in spec.split(",") if one.strip() for place in _places(one.strip())]
+    names = [name.strip() for name in spec.split(",")]
+    if "" in names:
+        raise UsageError(
+            f"found {spec!r}, in which a name is empty. Perhaps a variable of the shell is not set. Expected the paths "
+            "of files, with commas between them."
+        )
+    return [place for name in names for place in _places(name)]
 
 
 def _places(spec: str) -> list[Place]:

@@ -197,6 +197,20 @@ def test_a_changed_file_is_read_anew_and_its_digest_differs(tmp_path):
     assert first.digests.keys() == second.digests.keys() == {str(path)} and first.digests != second.digests
 
 
+@pytest.mark.parametrize("names", ["{file},", ",{file}", "{file}, ,{file}", ",", ""])
+def test_an_empty_name_among_several_files_is_refused_and_the_others_are_not_read_alone(tmp_path, monkeypatch, names):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "Hi", "golden_response": "Ho"}\n')
+    monkeypatch.chdir(tmp_path)  # an empty path would be this folder
+    with pytest.raises(UsageError, match="in which a name is empty"):
+        load_rows(names.format(file="a.jsonl"), needs_golden=True)
+
+
+def test_a_file_whose_own_name_ends_in_a_comma_is_read(tmp_path):
+    file = tmp_path / "a.jsonl,"
+    file.write_text('[{"prompt": "Hi", "golden_response": "Ho"}]')
+    assert len(load_rows(str(file), needs_golden=True)) == 1
+
+
 def test_a_cache_that_takes_no_files_is_done_without(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", Path("/sys/none"))
     (tmp_path / "rows.jsonl").write_text(LINES)
