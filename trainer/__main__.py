@@ -5,10 +5,12 @@ import importlib
 import os
 import signal
 import sys
+import traceback
+from typing import NoReturn
 
 from . import COMMAND, __version__, prepare
 from .errors import NO_ROOM, TrainerError, UsageError, abridged, of_file
-from .run.processes import is_main_process, leave_group, require_numbers
+from .run.processes import is_main_process, leave, require_numbers
 from .run.streams import in_utf8, make_lasting, printable
 from .settings.options import SUBCOMMANDS
 
@@ -77,9 +79,17 @@ def main(argv: list[str] | None = None) -> int:
         return TrainerError.exit_code if error.errno in MACHINES else UsageError.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    finally:
-        leave_group()
+
+
+def command() -> NoReturn:
+    """What is typed: `main`, and the end of the process with its exit code."""
+    code = 1
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+    leave(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

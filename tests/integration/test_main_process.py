@@ -1,4 +1,4 @@
-"""What one of several processes computes for all reaches the others; none waits for one that is gone."""
+"""What one of several processes computes for all reaches the others; none waits for one that is gone or silent."""
 
 import os
 import socket
@@ -11,36 +11,56 @@ WORK = """
 import sys
 import torch.distributed as dist
 from trainer.errors import TrainerError
-from trainer.run.processes import from_main_process, leave_group
+from trainer.run.processes import from_main_process, leave
 
 def compute():
     print("computed")
     if sys.argv[1] == "fails":
-        raise SystemExit(3)
+        leave(3)
     return {"chosen": "sdft"}
 
 dist.init_process_group("gloo")
 try:
     print(from_main_process(compute))
 except TrainerError as error:
-    sys.exit(f"told: {error}")
-finally:
-    leave_group()
+    print(f"told: {error}", file=sys.stderr)
+    leave(1)
+leave(0)
+"""
+UNANSWERED = """
+import atexit
+import sys
+import torch
+import torch.distributed as dist
+from trainer.run.processes import leave
+
+dist.init_process_group("gloo")
+if dist.get_rank() == 0:
+    sys.stdin.read()
+else:
+    atexit.register(print, "what was registered is done")
+    dist.all_reduce(torch.ones(2), async_op=True)
+    print("asked", end=" ")
+    leave(4)
 """
 
 
-def two(how):
+def start(work, *arguments):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    started = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", WORK, how], cwd=ROOT, env=os.environ | place | {"RANK": str(rank)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-c", work, *arguments], cwd=ROOT, env=os.environ | place | {"RANK": str(rank)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for rank in range(2)
     ]  # fmt: skip
+
+
+def two(how):
+    started = start(WORK, how)
     return [(*process.communicate(timeout=100), process.returncode) for process in started]
 
 
@@ -54,3 +74,12 @@ def test_the_others_are_told_when_the_main_process_ends_instead():
     (_, _, first), (said, errors, second) = two("fails")
     assert (first, second, said) == (3, 1, "")
     assert "told: another process of this run ended, or can't be reached" in errors and "Traceback" not in errors
+
+
+def test_one_that_leaves_does_not_wait_for_what_the_others_have_not_answered():
+    silent, leaving = start(UNANSWERED)
+    try:
+        said, errors = leaving.communicate(timeout=100)
+    finally:
+        silent.communicate(timeout=100)
+    assert (said, errors, leaving.returncode) == ("asked what was registered is done\n", "", 4)

@@ -1,18 +1,18 @@
 """The processes that were started together: which of them speaks for all, and what it means when one is gone."""
 
+import atexit
 import datetime
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import TrainerError, UsageError
 
 T = TypeVar("T")
 
 LONGEST_WAIT = datetime.timedelta(days=30)  # for the main process; longer than anything that it does alone
-OWN_GROUPS: list[Any] = []  # of gloo, in which the others wait; each lasts as long as its process
 LOST = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
 
 
@@ -54,29 +54,29 @@ def from_main_process(compute: Callable[[], T]) -> T:
     if not (dist.is_available() and dist.is_initialized()):
         return compute()
     group: Any = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)  # others give up after minutes
-    OWN_GROUPS.append(group)
     found: list[Any] = [compute() if is_main_process() else None]
     with told_of_lost_process():
         dist.broadcast_object_list(found, src=0, group=group)
     return found[0]
 
 
-def leave_group() -> None:
-    """End this process's part in the groups of those that were started together, if it has any.
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code.
 
-    A process that ends with its gloo threads running is now and then aborted (SIGABRT) instead of leaving with its
-    exit code. NCCL's group is left to the process's end: leaving it waits for what was not answered.
+    One of several ends as a process of `multiprocessing` does: what was registered for its end is done, and its
+    interpreter is not torn down. Beside that, gloo's threads would go on, for DTensor's caches keep them alive beyond
+    `destroy_process_group`; now and then they abort the process (SIGABRT) in place of its exit code.
     """
-    if "torch.distributed" not in sys.modules:
-        return
-    import torch.distributed as dist
+    if "torch.distributed" in sys.modules:
+        import torch.distributed as dist
 
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    while OWN_GROUPS:
-        dist.destroy_process_group(OWN_GROUPS.pop())
-    if dist.get_backend() == "gloo":
-        dist.destroy_process_group()
+        if dist.is_available() and dist.is_initialized():
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # closed by who started this
+                    stream.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager
