@@ -78,6 +78,12 @@ def test_a_recorded_case_is_not_tried_again_unless_it_is_named(campaign, tmp_pat
     assert campaign.made.tried == ["kill 1", "kill 2", "kill 2"]
 
 
+def test_a_name_that_no_case_has_is_refused_before_anything_is_tried(campaign, tmp_path):
+    with pytest.raises(SystemExit, match=r"no case of made is named 'kill'. Did you mean 'kill 1', 'kill 2'\?"):
+        campaign.main(["--work", str(tmp_path / "work"), "--case", "disk 1", "kill"])
+    assert campaign.made.tried == []
+
+
 def test_after_a_cut_the_case_of_a_torn_line_is_tried_again_and_no_other(campaign, tmp_path):
     words = ["--work", str(tmp_path / "work"), "--quick"]
     campaign.main(words)
