@@ -1,6 +1,7 @@
 """What a training run is made of before anything expensive happens: settings that are settled, data, arguments."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import Any
 from trl import SFTConfig
 from trl.experimental.sdft import SDFTConfig
 
+from .. import COMMAND
 from ..data.dataset import Reading, default_train_data, load_eval_files, load_rows
 from ..data.encoding import Encoded, encode, readable
 from ..data.groups import one_kind
@@ -132,15 +134,22 @@ def who_demonstrates(settings: Train) -> str:
     return chosen
 
 
+def _require_whole_model(name: str) -> None:
+    """Raise UsageError where a folder holds adapters alone; what to type depends on who wrote them."""
+    if not is_adapter(name):
+        return
+    run, step = Path(name).parent, Path(name).name.removeprefix("checkpoint-")
+    merge = "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)"
+    if step.isdecimal() and (run / "config.yaml").is_file():
+        merge = f"{COMMAND} export {shlex.quote(str(run))} --checkpoint {step} --output_dir MODEL"
+    raise UsageError(f"{name!r} holds LoRA adapters, expected a whole model to train. Merge them first: `{merge}`.")
+
+
 def read_inputs(resolved: Resolved) -> Inputs:
     """Data, tokenizer and training arguments, each checked."""
     settings: Train = resolved.settings
     require_known(resolved)
-    if is_adapter(settings.model_name_or_path):
-        raise UsageError(
-            f"{settings.model_name_or_path!r} holds LoRA adapters, expected a whole model to train. Merge them first: "
-            "`AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(OTHER)`."
-        )
+    _require_whole_model(settings.model_name_or_path)
     window = context_window(settings)
     # A served teacher also scores without a demonstration; for sdft a context takes the place of one.
     learns_golden = settings.demonstrations == "golden" and settings.objective not in DISTILLING

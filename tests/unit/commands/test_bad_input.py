@@ -126,6 +126,15 @@ def test_a_folder_of_adapters_as_the_student_to_train(run, student_path, tmp_pat
     assert code == 2 and "holds LoRA adapters" in error and "merge_and_unload" in error
 
 
+def test_adapters_of_an_earlier_run_as_the_student_to_train(run, student_path, tmp_path):
+    checkpoint = tmp_path / "first" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": student_path}))
+    (checkpoint.parent / "config.yaml").touch()
+    code, error = run("--model_name_or_path", str(checkpoint))
+    assert code == 2 and f"trainer export {checkpoint.parent} --checkpoint 2 --output_dir MODEL`." in error
+
+
 def test_checkpoints_of_an_unknown_run(run, tmp_path):
     (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
     code, error = run()
