@@ -7,7 +7,7 @@
 All by the real command line: `python -m trainer train` for each skill in turn, from the last checkpoint of the run
 before, then `eval` of that checkpoint on test rows of every skill and of the prior skills. Without `--model` the tiny
 world's student learns five new skills of eight tools each (one thread a run, as many runs as there are cores); with
-it a real model (`scripts/fetch_small_model`) learns the five house rules, one run at a time.
+it a real model (`scripts/fetch_small_model`) learns the five house rules with LoRA, one run at a time.
 
     none           nothing is replayed
     replay 0.02    --replay_share 0.02 --replay_data_path RUN1,RUN2,…: prompts of all earlier runs, without answers
@@ -75,7 +75,7 @@ ARMS = {
 }  # fmt: skip
 HEADLINE_ARM, HEADLINE_SKILLS = "first teaches", 3
 PRIOR, SHOWN = "prior skills", "next skill, shown"
-EVERY_RUN = {"objective": "sdft", "save_steps": 10_000, "save_total_limit": 1, "local_files_only": True}
+EVERY_RUN = {"objective": "sdft", "save_steps": 10_000, "save_total_limit": 1}
 QUICK = {"skills": 2, "arms": ["none", "replay 0.1"], "seeds": [1], "epochs": 0.25}
 TINY_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # so that figures of different machines compare
 
@@ -132,7 +132,17 @@ class Folder:
         return ",".join(str(self.path / "rows" / name) for name in names)
 
     def model(self, run: Run | None) -> Path:
-        return self.world.student if run is None else tiny_runs.newest(self.run(run.name))
+        return self.world.student if run is None else self.learnt(run.name)
+
+    def learnt(self, name: str) -> Path:
+        """The model at a run's end; adapters are merged once, into a folder beside their checkpoint."""
+        run, checkpoint = self.run(name), tiny_runs.newest(self.run(name))
+        if not (checkpoint / "adapter_config.json").exists():
+            return checkpoint
+        merged = run / "model"
+        if not merged.exists():
+            self.command("export", name, {"run": run, "output_dir": merged, "dtype": "float32"})
+        return merged
 
     def train(self, run: Run) -> None:
         """Train, unless that is done."""
@@ -143,7 +153,7 @@ class Folder:
         flags["train_data_path"] = self.rows(*flags.pop("learnt"))
         if replayed := flags.pop("replayed", None):
             flags["replay_data_path"] = ",".join(str(self.run(name)) for name in replayed)  # a whole path stays one
-        start = self.world.student if run.start is None else tiny_runs.newest(self.run(run.start))
+        start = self.world.student if run.start is None else self.learnt(run.start)
         self.command("train", run.name, flags | {"model_name_or_path": start, "output_dir": self.run(run.name)})
         for weighty in self.run(run.name).glob("checkpoint-*/optimizer.pt"):
             weighty.unlink()
@@ -168,13 +178,14 @@ class Folder:
         file = self.path / "answers" / f"{name}.json"
         if not file.exists():
             flags = self.world.score | asked | {"model_name_or_path": self.model(run), "output_file": file}
-            self.command("eval", name, flags | {"local_files_only": True})
+            self.command("eval", name, flags)
         told = json.loads(file.read_text(encoding="utf-8"))["answers"]
         return {kind: [bool(answer["right"]) for answer in some] for kind, some in told.items()}
 
     def command(self, subcommand: str, name: str, flags: dict[str, Any]) -> None:
         """Run a command of the trainer; a failure ends the measurement."""
-        words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+        given = flags | {"local_files_only": True}
+        words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
         log = self.path / "runs" / f"{subcommand}-{name}.log"
         tiny = {} if self.world.at_once == 1 else TINY_ENVIRONMENT
         with log.open("w", encoding="utf-8") as file:
