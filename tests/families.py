@@ -53,8 +53,19 @@ FAMILIES = {
     "Qwen3 MoE": Family("Qwen3Moe", {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2}),
     "Qwen3.5": Family("Qwen3_5Text", LINEAR, LINEAR_LAYERS),
     "Llama 3": Family("Llama", {}),
+    "Llama 4 text": Family(
+        "Llama4Text",
+        {"head_dim": 32, "intermediate_size_mlp": 64, "num_local_experts": 2, "attention_chunk_size": 64},
+        "of the kind chunked_attention",
+    ),
     "Gemma 2": Family("Gemma2", {"head_dim": 32, **SLIDING, "query_pre_attn_scalar": 32}, OWN_ATTENTION),
     "Gemma 3 text": Family("Gemma3Text", {"head_dim": 32, **SLIDING, "query_pre_attn_scalar": 32}),
+    "Gemma 4 text": Family(
+        "Gemma4Text",
+        {"head_dim": 32, "global_head_dim": 64, **SLIDING, "vocab_size_per_layer_input": 512,
+         "hidden_size_per_layer_input": 16, "num_kv_shared_layers": 0},
+        "it can't page layers whose keys and values differ in width",
+    ),
     "SmolLM3": Family("SmolLM3", {}),
     "Phi-4-mini": Family("Phi3", {"original_max_position_embeddings": 512, "sliding_window": 64}),
     "Mistral": Family("Mistral", {"sliding_window": 8}),
@@ -63,6 +74,9 @@ FAMILIES = {
         "GptOss",
         {"head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, **SLIDING, "max_position_embeddings": 2**17},
         OWN_ATTENTION,
+    ),
+    "OLMoE": Family(
+        "Olmoe", {"num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True}
     ),
     "OLMo 2": Family("Olmo2", {}),
     "OLMo 3": Family("Olmo3", SLIDING),

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 PLAIN = frozenset({"full_attention", "sliding_attention"})  # layers that keep keys and values of each token alone
+CACHES = ("past_key_values", "cache_params", "state")  # what a model's output names it
 PROBE = 32  # tokens of a sequence that something is measured with
 TOLERANCE = 1e-2  # of logits that two shapes of one batch lead to, relative to the largest; bfloat16 has 3 digits
 
@@ -27,7 +28,13 @@ def layer_kinds(model: PreTrainedModel) -> list[str]:
 
 def is_plain(model: PreTrainedModel) -> bool:
     """Whether every layer attends, and keeps a key and a value of one width for each token."""
-    return set(layer_kinds(model)) <= PLAIN and not _is_latent(model.config.get_text_config())
+    config = model.config.get_text_config()
+    return set(layer_kinds(model)) <= PLAIN and not _is_latent(config) and not _differ(config)
+
+
+def _differ(config: PreTrainedConfig) -> bool:
+    """Whether layers differ in what is a number in the configuration of others (Gemma 4)."""
+    return getattr(config, "is_heterogeneous", False)
 
 
 def _is_latent(config: PreTrainedConfig) -> bool:
@@ -44,6 +51,8 @@ def paging_obstacle(model: PreTrainedModel) -> str | None:
     config = model.config.get_text_config()
     if other := [kind for kind in layer_kinds(model) if kind not in PLAIN]:
         return f"it can't page layers of the kind {', '.join(other)}"
+    if _differ(config):
+        return "it can't page layers whose keys and values differ in width"
     if _is_latent(config):
         return "it can't page latent attention, whose keys and values differ in width"
     own = getattr(config, "alibi", False) or getattr(config, "attn_logit_softcapping", None)
@@ -69,9 +78,10 @@ class CacheSize:
 
 def cache_size(model: PreTrainedModel) -> CacheSize:
     """Of plain attention what its configuration says; of other layers what they keep of a short sequence."""
+    config = model.config.get_text_config()
     short, long = (0, 0) if is_plain(model) else (_kept(model, PROBE), _kept(model, 2 * PROBE))
-    if not long:  # or the model keeps its states to itself
-        return CacheSize(_keys_and_values(model.config.get_text_config()))
+    if not long and hasattr(config, "num_attention_heads"):  # or the model keeps its states to itself
+        return CacheSize(_keys_and_values(config))
     token = max(0, long - short) // PROBE
     return CacheSize(token, max(0, short - token * PROBE))
 
@@ -90,8 +100,7 @@ def head_width(config: PreTrainedConfig) -> int:
 def _kept(model: PreTrainedModel, length: int) -> int:
     """Numbers in the cache behind so many tokens."""
     output = model(input_ids=_ids(model, length), use_cache=True)
-    cache = getattr(output, "past_key_values", None)
-    cache = getattr(output, "cache_params", None) if cache is None else cache
+    cache = next((found for name in CACHES if (found := getattr(output, name, None)) is not None), None)
     return sum(tensor.numel() for tensor in {id(found): found for found in _tensors(cache)}.values())
 
 

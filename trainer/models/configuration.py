@@ -32,11 +32,24 @@ def read_configuration(settings: Student) -> PreTrainedConfig:
             base_of(name), local_files_only=settings.local_files_only, trust_remote_code=False
         )
     except Exception as error:  # whatever transformers makes of a config.json, it is the user's file
+        if (Path(base_of(name)) / "config.json").is_file():
+            raise UsageError(
+                f"can't use config.json of {name!r}: {first_line(error)} Mend it, or pass another model."
+            ) from error
         raise UsageError(f"no model at {name!r}: {first_line(error)} Pass FOLDER|HUB_NAME of one.") from error
     _require_unquantised(config, name)
     require_trainable(Path(name))
     _require_language(config, name)
+    _ask_for_logits_alone(config)
     return config
+
+
+def _ask_for_logits_alone(config: PreTrainedConfig) -> None:
+    """Switch off what config.json may have a model return beside its logits, and in another form than by names."""
+    for part in (config, config.get_text_config()):
+        part.return_dict, part.output_hidden_states, part.output_attentions = True, False, False
+        if hasattr(part, "output_router_logits"):
+            part.output_router_logits = False
 
 
 def language_part(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..errors import UsageError
 from ..settings.options import Student
-from .configuration import base_of, first_line, language_part, read_configuration
+from .configuration import base_of, first_line, is_adapter, language_part, read_configuration
 from .four_bits import keep_trainable, loading_options, require_bitsandbytes
 
 disable_progress_bar()
@@ -56,13 +57,17 @@ def load_student(settings: Student, device: torch.device | None = None) -> PreTr
         device: Where a model in four bits will be used; None: a GPU where there is one.
 
     Raises:
-        UsageError: weights are missing, damaged, not finite or of other shapes than config.json says; bitsandbytes is
-            missing.
+        UsageError: weights are missing, damaged, not finite or of other shapes than config.json says; the model's class
+            can't compute with what it says; bitsandbytes is missing.
     """
+    if is_adapter(settings.model_name_or_path) and base_of(settings.model_name_or_path) == settings.model_name_or_path:
+        print(f"the LoRA adapters in {settings.model_name_or_path!r} are applied to the whole model beside them")
     options = loading_options(device) if settings.load_in_4bit else {}
     student = _load(settings, read_configuration(settings), settings.model_name_or_path, **options)[0]
-    _require_finite(student, settings.model_name_or_path)
     keep_trainable(student)
+    _require_finite(student, settings.model_name_or_path)
+    _require_logits(student, settings.model_name_or_path)
+    _tell_own_head(student, settings.model_name_or_path)
     return student
 
 
@@ -88,8 +93,10 @@ def _load(
     except UsageError:
         raise
     except Exception as error:  # whatever transformers and safetensors make of the files, they are the user's
-        raise UsageError(f"can't load the weights of {name!r}: {_cause(error)}") from error
+        raise UsageError(f"can't load the weights of {name!r}: {_cause(error, config)}") from error
     model, report = loaded
+    _name_backbone(model)
+    _require_savable(model.config, name)
     _require_all(report, getattr(model, "all_tied_weights_keys", None) or {}, name)
     return model, report["unexpected_keys"]
 
@@ -117,6 +124,42 @@ def _require_finite(model: PreTrainedModel, name: str) -> None:
         raise UsageError(
             f"{len(wrong)} weights of {name!r} hold NaN or infinity: {_listed(wrong)}. A run that diverged leaves such "
             "ones, and a conversion to float16. Pass an earlier checkpoint, or the model as it was published."
+        )
+
+
+def _require_savable(config: PreTrainedConfig, name: str) -> None:
+    """Refuse a configuration that transformers reads and does not write: the first checkpoint would fail."""
+    with TemporaryDirectory() as folder:
+        try:
+            config.save_pretrained(folder)
+        except Exception as error:
+            raise UsageError(
+                f"the config.json of {name!r} could not be saved with a checkpoint: {first_line(error)} Mend the file."
+            ) from error
+
+
+@torch.no_grad()
+def _require_logits(model: PreTrainedModel, name: str) -> None:
+    """Refuse a model that can't read three tokens, whatever its class lacks for that in config.json."""
+    try:
+        model(input_ids=torch.tensor([[0, 1, 2]], device=model.device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the model {name!r} can't be run: {type(model).__name__} ended with {type(error).__name__}: "
+            f"{first_line(error)} Its config.json has a value that this class can't work with, or lacks one."
+        ) from error
+
+
+def _tell_own_head(model: PreTrainedModel, name: str) -> None:
+    """Let what is saved say that the head has weights of its own, where the file had and config.json denies it."""
+    config, head = model.config, model.get_output_embeddings()
+    if config.tie_word_embeddings and head is not None and head.weight is not model.get_input_embeddings().weight:
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
+        print(
+            f"the head of {name!r} has weights of its own, though tie_word_embeddings is true in its config.json. They "
+            "are used, and what is saved says false. A server may take the embeddings in their place."
         )
 
 
@@ -149,10 +192,19 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _cause(error: Exception) -> str:
+def _name_backbone(model: PreTrainedModel) -> None:
+    """Let `base_model` be the part below the head, where the class names one that it lacks (Llama 4's text model)."""
+    if model.base_model is model:
+        parts = [name for name, part in model.named_children() if isinstance(part, PreTrainedModel)]
+        model.base_model_prefix = parts[0] if len(parts) == 1 else model.base_model_prefix
+
+
+def _cause(error: Exception, config: PreTrainedConfig) -> str:
     """What an error while loading means and what to do."""
     text = first_line(error)
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and f"{error.args[0]!r}" in repr(config.to_dict()):
+        text = f"transformers knows no {error.args[0]!r}, which config.json names."
+    elif isinstance(error, KeyError):
         text = f"config.json or the index of the weights has no {text}"
     if isinstance(error, ImportError):
         return f"{text} Install it, or pass another --model_name_or_path."

@@ -28,7 +28,7 @@ def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=settings.local_files_only, padding_side="left")
         if not tokenizer("a text")["input_ids"]:
             raise ValueError("transformers made one without a vocabulary, as it does where it finds no file.")
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever transformers and tokenizers make of the files, they are the user's
         raise UsageError(
             f"no tokenizer at {name!r}: {first_line(error)} Expected tokenizer.json beside the weights; "
             "save it there with `AutoTokenizer.from_pretrained(ORIGIN).save_pretrained(FOLDER)`."

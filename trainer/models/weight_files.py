@@ -1,6 +1,7 @@
 """The files of weights in a student's folder, looked at before any of them is read."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,24 @@ def require_files(folder: Path) -> None:
             else f"Save them so: `AutoModelForCausalLM.from_pretrained('{folder}').save_pretrained(OTHER)`."
         )
         raise UsageError(f"the weights in '{folder}' are {first}, expected safetensors. {mend}")
-    for file in _files(folder):
+    _require_whole_links(folder)
+    files = _files(folder)
+    if not files and not (folder / INDEX).exists():
+        raise UsageError(
+            f"the weights in '{folder}' are {first}, expected model.safetensors, or {INDEX} beside its parts. Copy or "
+            "download all files of the model."
+        )
+    for file in files:
         _require_weights(file)
+
+
+def _require_whole_links(folder: Path) -> None:
+    """Refuse a link whose file is gone, as they are left where a cache was emptied in part."""
+    gone = sorted(link for link in folder.iterdir() if link.is_symlink() and not link.exists())
+    if broken := [link for link in gone if link.suffix in FORMATS or link.name == INDEX]:
+        raise UsageError(
+            f"{broken[0]} is a link to {os.readlink(broken[0])}, which is not there. Copy or download the model again."
+        )
 
 
 def require_trainable(folder: Path) -> None:

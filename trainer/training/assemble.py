@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset, concatenate_datasets
-from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
@@ -33,6 +31,7 @@ from ..teachers.demonstrations import (
 from ..teachers.preflight import TeacherIdentity, client_for
 from ..teachers.served.background import Line, open_line
 from ..teachers.served.client import TeacherClient
+from .adapters import lora_config, lora_targets, no_such_modules
 from .callbacks import EventFiles, StepRecorder
 from .engine_choice import choose_copy, choose_engine
 from .engine_trial import MEASURED, kept
@@ -230,7 +229,7 @@ class Assembly:
                 train_dataset=dataset,
                 processing_class=self.inputs.encoder.tokenizer,
                 callbacks=[recorder, *self.callbacks],
-                peft_config=lora_config(self.settings) if self.settings.use_peft else None,
+                peft_config=lora_config(self.settings, student) if self.settings.use_peft else None,
                 **options,
             )
         except (ValueError, ImportError) as error:
@@ -292,31 +291,4 @@ def supervised_rows(encoder: PromptEncoder, demonstrated: list[tuple[Row, str]])
             "input_ids": [prompt.ids + target.ids for prompt, target in pairs],
             "labels": [[-100] * len(prompt.ids) + target.ids for prompt, target in pairs],
         }
-    )
-
-
-def lora_config(settings: Train) -> LoraConfig:
-    """The adapters of `--use_peft`."""
-    names = settings.lora_target_modules
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=names if names == "all-linear" else lora_targets(settings),
-    )
-
-
-def lora_targets(settings: Train) -> list[str]:
-    """The names in `--lora_target_modules`."""
-    return [name.strip() for name in settings.lora_target_modules.split(",")]
-
-
-def no_such_modules(asked: str, student: torch.nn.Module) -> UsageError:
-    """The error for names of `--lora_target_modules` that the student doesn't have."""
-    linear = [name for name, module in student.named_modules() if isinstance(module, torch.nn.Linear)]
-    names = {name.rpartition(".")[2] for name in linear if "." in name}  # the output head, which gets none, has no dot
-    return UsageError(
-        f"--lora_target_modules {asked!r} names no module of this model. Expected all-linear, or names with commas "
-        f"between them; it has {', '.join(sorted(names))}."
     )

@@ -14,6 +14,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     MambaConfig,
+    Qwen3ForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -122,7 +123,7 @@ def test_weights_that_the_model_has_no_place_for_are_told_and_left_out(folder, c
             {"architectures": ["Qwen3ForSequenceClassification"]},
             "is a Qwen3ForSequenceClassification, expected a decod",
         ),
-        ({"model_type": "nothing_known"}, "no model at .*nothing_known"),
+        ({"model_type": "nothing_known"}, "can't use config.json of .*nothing_known"),
         ({"hidden_size": "wide"}, "hidden_size"),
         (
             {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 2},
@@ -154,7 +155,8 @@ def test_an_encoder_decoder_is_refused(tmp_path):
         ({"params.json": "{}", "consolidated.00.pth": ""}, "their maker's own format"),
         ({"checkpoint-9/config.json": "{}", "checkpoint-10/config.json": "{}"}, "Pass .*checkpoint-10"),
         ({"notes.txt": ""}, "there is no config.json"),
-        ({"config.json": "[", "model.safetensors": ""}, "no model at"),
+        ({"config.json": "[", "model.safetensors": ""}, "can't use config.json of .* Mend it, or"),
+        ({"config.json": "{}", "model-00001-of-00002.safetensors": ""}, "or model.safetensors.index.json beside its"),
         ({"adapter_config.json": '{"base_model_name_or_path": null}'}, "don't say which model they belong to"),
     ],
 )
@@ -184,6 +186,52 @@ def test_a_shard_that_the_index_names_and_nobody_copied_is_told(folder):
     refused(folder, "there are no weights in")
     (folder / "other.safetensors").touch()
     refused(folder, r"names model-00001-of-00002.safetensors and 1 more, which is not there")
+
+
+def test_a_link_to_weights_that_are_gone_is_told_with_its_aim(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../blobs/0f3a")
+    refused(folder, r"model.safetensors is a link to \.\./blobs/0f3a, which is not there")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dtype": "auto"}, "can't use config.json of"),
+        ({"rope_parameters": {"rope_type": "mrope", "rope_theta": 1e4}}, "knows no 'mrope', which config.json names"),
+    ],
+)
+def test_a_value_that_transformers_does_not_know_is_told_as_one_of_config_json(folder, values, message):
+    change(folder, **values)
+    refused(folder, message)
+
+
+def test_a_model_that_can_not_be_run_is_refused_with_what_its_class_says(folder, monkeypatch):
+    def forward(self, **given):
+        raise TypeError("argument 'k' must be int, not NoneType")
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "forward", forward)
+    with pytest.raises(UsageError, match="can't be run: Qwen3ForCausalLM ended with TypeError: argument 'k' must be"):
+        load_student(settings_of(folder))
+
+
+def test_what_config_json_may_have_a_model_return_beside_its_logits_is_left_out(folder, tmp_path):
+    change(folder, output_hidden_states=True, output_attentions=True, return_dict=False)
+    model = load_student(settings_of(folder))
+    output = model(input_ids=torch.tensor([[3, 4]]))
+    assert {*output.keys()} <= {"logits", "past_key_values"}
+    model.save_pretrained(tmp_path / "saved")
+
+
+def test_a_head_of_its_own_that_config_json_denies_is_used_told_and_saved(folder, tmp_path, capsys):
+    rewrite(folder, lambda w: w | {"lm_head.weight": 2 * w["model.embed_tokens.weight"]})
+    change(folder, tie_word_embeddings=True)
+    model = load_student(settings_of(folder))
+    assert "has weights of its own, though tie_word_embeddings is true" in capsys.readouterr().out
+    model.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert not again.config.tie_word_embeddings
+    assert torch.equal(again.lm_head.weight, 2 * load_file(folder / "model.safetensors")["model.embed_tokens.weight"])
 
 
 def test_an_index_that_was_left_beside_the_whole_weights_is_none_as_for_transformers(folder):

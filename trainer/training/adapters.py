@@ -1,0 +1,81 @@
+"""LoRA adapters of `--use_peft`: on which linear layers of this student."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..errors import UsageError
+from ..settings.options import Train
+
+PROBE = (0, 1, 2)  # tokens that every vocabulary has
+ALL = "all-linear"
+MAMBA, READ_ALONE = ("A_log", "D", "conv1d"), ("out_proj", "dt_proj")  # what its mixers have
+
+
+def lora_config(settings: Train, student: PreTrainedModel) -> LoraConfig:
+    """The adapters that the settings ask for.
+
+    Raises:
+        UsageError: a layer is named that can't have one.
+    """
+    names: str | list[str] = settings.lora_target_modules
+    unfit = sorted(_unfit(student))
+    last = sorted({name.rpartition(".")[2] for name in unfit})
+    if names != ALL:
+        names = lora_targets(settings)
+        if wrong := [name for name in last if name in names]:
+            raise UsageError(
+                f"--lora_target_modules names {', '.join(wrong)}. This model uses it as more than a linear layer, and "
+                f"an adapter there fails, or has no effect. Leave it out, or pass {ALL}."
+            )
+    elif unfit:
+        print(f"lora_target_modules: {ALL} without {', '.join(last)} (used as more than linear layers)")
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=names,
+        exclude_modules=unfit if names == ALL and unfit else None,
+    )
+
+
+def lora_targets(settings: Train) -> list[str]:
+    """The names in `--lora_target_modules`."""
+    return [name.strip() for name in settings.lora_target_modules.split(",")]
+
+
+def no_such_modules(asked: str, student: nn.Module) -> UsageError:
+    """The error for names of `--lora_target_modules` that the student doesn't have."""
+    linear = [name for name, module in student.named_modules() if isinstance(module, nn.Linear)]
+    names = {name.rpartition(".")[2] for name in linear if "." in name}  # the output head, which gets none, has no dot
+    return UsageError(
+        f"--lora_target_modules {asked!r} names no module of this model. Expected {ALL}, or names with commas "
+        f"between them; it has {', '.join(sorted(names))}."
+    )
+
+
+def _unfit(student: PreTrainedModel) -> set[str]:
+    """Linear layers that are used for more than their product, or whose weight is read without them.
+
+    The first are seen with three tokens: they return more than a tensor (Llama 4's routers). The second are Mamba's,
+    of which its kernels take the weight alone (peft refuses some of them by the model's type).
+    """
+    found: set[str] = set()
+
+    def look(name: str) -> Any:
+        return lambda module, given, output: found.add(name) if not isinstance(output, torch.Tensor) else None
+
+    linear = {name: module for name, module in student.named_modules() if isinstance(module, nn.Linear)}
+    hooks = [module.register_forward_hook(look(name)) for name, module in linear.items()]
+    try:
+        with torch.no_grad():
+            student(input_ids=torch.tensor([PROBE], device=student.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    mixers = [name for name, module in student.named_modules() if all(hasattr(module, part) for part in MAMBA)]
+    return found | ({f"{mixer}.{part}" for mixer in mixers for part in READ_ALONE} & linear.keys())
