@@ -104,7 +104,11 @@ async def _check(client: TeacherClient, settings: Check) -> list[Finding]:
             subject = "model served"
             served = await client.models()
             model = await unlisted(client) if served is None else find_model(client, served)
-            say(OK, subject, client.model if served is not None else f"{client.model} answers; there is no /v1/models")
+            say(
+                OK,
+                subject,
+                client.model if served is not None else f"{client.model} answers; no list of models is to be had",
+            )
             say(*_context(model.max_model_len, settings))
             subject = "chat"
             say(*await _chat(client, settings))

@@ -9,7 +9,7 @@ from ..settings.options import Check, Train
 from .served.batch import run_until_stopped
 from .served.chat_messages import ChatAnswer
 from .served.client import TeacherClient
-from .served.model_list import ServedModel, unknown_model
+from .served.model_list import ServedModel, is_meant, unknown_model
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ async def say_hello(client: TeacherClient, *, enable_thinking: bool = False) -> 
 
 def find_model(client: TeacherClient, served: list[ServedModel]) -> ServedModel:
     """The served model that `client` asks for; TeacherError if there is none of that name."""
-    for model in served:
-        if model.name == client.model:
+    for model in sorted(served, key=lambda model: model.name != client.model):
+        if is_meant(model.name, client.model):
             return model
     raise unknown_model(client.base_url, client.model, [model.name for model in served])
 

@@ -136,10 +136,24 @@ def test_what_a_server_lacks_is_told_with_what_that_rules_out(capsys: pytest.Cap
         assert check(teacher.url) == 0
         found = lines(capsys)
     assert found["teacher reachable"] == ("ok", f"{teacher.url} answers and has no /health, no vLLM version")
-    assert found["model served"] == ("ok", "glm-4.7 answers; there is no /v1/models")
+    assert found["model served"] == ("ok", "glm-4.7 answers; no list of models is to be had")
     assert found["field seed"] == ("note", "refused: answers differ from run to run")
     assert found["tokens"][1].endswith("`--objective served` needs them. The server has no /tokenize.")
     assert found["fit for"][0] == "note" and found["fit for"][1].endswith("not for --objective served")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_a_key_that_may_only_chat_is_enough_to_chat(status: int, capsys: pytest.CaptureFixture[str]):
+    class Chatting(FakeTeacher):
+        def answer(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+            if request.path != "/v1/chat/completions":
+                return status, error("You have insufficient permissions for this operation.", status), {}
+            return self.chat(request.body)
+
+    with Chatting(lambda body: "hello") as teacher:
+        assert check(teacher.url) == 0
+        found = lines(capsys)
+    assert found["model served"] == ("ok", "glm-4.7 answers; no list of models is to be had")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ all that it must have. What it lacks of the rest is found out by asking.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -22,9 +22,9 @@ from ..tokens.token_scores import TokenScores
 from . import failures, sglang
 from .address import Proxy, addresses_of, days_left
 from .chat_messages import ChatAnswer, Completion, answer_of, openai_messages
-from .failures import NO_SUCH_PLACE, Failure, RequestRefused, ServerRefused, expecting, unexpected
+from .failures import Failure, RequestRefused, ServerRefused, expecting, unexpected
 from .fields import Dispensable, Fields
-from .model_list import ServedModel, missing_where_it_fails, read_models, served_by_all, unknown_model
+from .model_list import ServedModel, lists, missing_where_it_fails, read_models, served_by_all, unknown_model
 from .notices import say_once
 from .pace import Pace
 from .retries import Exchange, PatientRequests
@@ -163,12 +163,13 @@ class TeacherClient:
         await self._transport.__aexit__(kind, error, trace)
 
     async def health(self) -> bool:
-        """Whether `/health` of at least one replica answers 200; waits for that. False: the server has no `/health`."""
+        """Whether `/health` of at least one replica answers 200; waits for that. False: the server has none for us.
+
+        Some let only their keeper ask it. Whether the key is right, the model's own answers show.
+        """
         try:
             await self._ask.of_one(lambda url: self._get(url, "/health", bytes))
-        except ServerRefused as refusal:
-            if refusal.status not in NO_SUCH_PLACE:
-                raise
+        except ServerRefused:
             return False
         return True
 
@@ -199,27 +200,28 @@ class TeacherClient:
         return isinstance(answer, dict) and "model_path" in answer
 
     async def models(self) -> list[ServedModel] | None:
-        """Everything that the server serves; with replicas, what all of those that answer serve. None: it has no list.
+        """Everything that the server serves; with replicas, what all of those that answer serve.
+
+        None: it has no list, or none for this key.
 
         Raises:
             TeacherError: a replica doesn't serve the model that another one does.
         """
         try:
             served = await self._lists()
-        except ServerRefused as refusal:
-            if refusal.status not in NO_SUCH_PLACE:
-                raise
+        except ServerRefused:
             return None
         names = {url: [model.name for model in models] for url, models in served.items()}
         if not any(names.values()):  # a server that loads what is asked for
             return None
-        if any(self.model in found for found in names.values()):
+        if any(lists(found, self.model) for found in names.values()):
             self._require_model(names)
         return served_by_all([*served.values()])
 
     async def _lists(self) -> dict[str, list[ServedModel]]:
         async def models_of(url: str) -> list[ServedModel]:
-            return read_models(await self._get(url, "/v1/models", msgspec.json.decode), url)
+            answer = await self._get(url, "/v1/models", msgspec.json.decode)
+            return read_models(answer, url, self._addresses[url].secrets)
 
         return await self._ask.of_all(missing_where_it_fails(models_of))
 
@@ -282,7 +284,7 @@ class TeacherClient:
             if failure.status in TOO_BUSY:
                 self.pace.pushed_back(began)
             raise
-        with expecting("a chat completion", completion, self.base_url):
+        with self._expecting("a chat completion", completion):
             answer = answer_of(completion)
         self.pace.answered(time.monotonic() - began, answer.completion_tokens)
         return answer
@@ -306,7 +308,7 @@ class TeacherClient:
                 if refusal.status != 400 or count == LOGPROB_STEPS[-1]:
                     raise
                 continue
-            with expecting("prompt log-probabilities", answer, self.base_url):
+            with self._expecting("prompt log-probabilities", answer):
                 if answer["choices"][0].get("prompt_logprobs") is None:
                     raise unexpected("a text without them", "prompt log-probabilities", self.base_url)
                 return count
@@ -378,10 +380,14 @@ class TeacherClient:
 
     def _reader(self, kind: type[T], what: str) -> Callable[[bytes], T]:
         def read(answer: bytes) -> T:
-            with expecting(what, answer[:200].decode(errors="replace"), self.base_url):
+            with self._expecting(what, answer[:2000].decode(errors="replace")):
                 return msgspec.json.decode(answer, type=kind)
 
         return read
+
+    def _expecting(self, what: str, answer: Any) -> AbstractContextManager[None]:
+        secrets = {secret for address in self._addresses.values() for secret in address.secrets}
+        return expecting(what, answer, self.base_url, secrets)
 
     async def _post_body(
         self, path: str, body: dict[str, Any], read: Callable[[bytes], T], most: int = LARGEST_ANSWER
@@ -419,5 +425,5 @@ class TeacherClient:
 
     def _require_model(self, served: dict[str, list[str]]) -> None:
         for url, names in served.items():
-            if self.model not in names:
+            if not lists(names, self.model):
                 raise unknown_model(url, self.model, names)

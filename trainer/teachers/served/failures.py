@@ -7,14 +7,14 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import msgspec
-from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine
+from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, ContentEncodingError
 
 from ... import COMMAND
 from ...errors import TeacherError
@@ -24,6 +24,11 @@ BROKEN = "an answer that is no whole JSON"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # reading JSON ends in: broken, or too deep
 # Words with which servers say 500, and the status that says what they mean.
 MEANT = {"got an unexpected keyword argument": 400, "context size has been exceeded": 503}
+# Codes and types of errors in OpenAI's words, and the status that goes with them.
+SAID = {
+    "invalid_api_key|authentication|unauthorized": 401, "insufficient_quota": 402, "permission": 403,
+    "model_not_found|not_found_error": 404, "rate_limit": 429, "invalid_request_error": 400,
+}  # fmt: skip
 ERROR_BEGINS = 200  # bytes within which an answer that is an error says so
 NO_SUCH_PLACE = (404, 405, 410, 501)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
@@ -171,8 +176,12 @@ def status_within(answer: bytes) -> int | None:
     body = json_or_text(answer)
     if not isinstance(body, dict) or not body.get("error") or "choices" in body:
         return None
-    code = body["error"].get("code") if isinstance(body["error"], dict) else None
-    return code if type(code) is int and 400 <= code < 600 else 502
+    error = body["error"] if isinstance(body["error"], dict) else {}
+    code = error.get("code")
+    if type(code) is int and 400 <= code < 600:
+        return code
+    told = f"{code} {error.get('type')}"
+    return next((status for words, status in SAID.items() if re.search(words, told)), 502)
 
 
 def _of_status(status: int, told: str, asked: Asked) -> tuple[str, Healing]:
@@ -214,6 +223,12 @@ def page_instead(asked: Asked, answer: bytes, status: int) -> Failure | None:
     proxy = f", or the proxy {asked.address.proxy}" if asked.address.proxy else ""
     advice = f"A website{proxy} or a login page answers there, no API. {WRONG_PLACE}"
     return Failure(f"{status} with {found}, expected JSON", advice=advice, healing=Healing.NEVER, asked=asked)
+
+
+def no_answer(asked: Asked, status: int, location: str) -> Failure:
+    """The failure of a status below 400 that comes instead of an answer, such as 303 or a redirect to no URL."""
+    to = f" to {_scrubbed(location, asked.address)!r}" if location else ""
+    return Failure(f"{status}{to} and no answer", advice=WRONG_PLACE, healing=Healing.NEVER, asked=asked)
 
 
 def too_many_redirects(asked: Asked, status: int, location: str) -> Failure:
@@ -270,8 +285,14 @@ def _of_address(error: Any, words: str, asked: Asked) -> Failure:
 
 
 def _of_tls(error: Any, words: str, asked: Asked) -> Failure:
+    proxy = asked.address.proxy
+    if proxy is not None and proxy.url.startswith("https:") and not asked.address.is_tls:
+        advice = f"Probably the proxy speaks no TLS: {proxy.variable}=http://HOST:PORT."
+        return Failure(f"no TLS with the proxy {proxy}", advice=advice, healing=Healing.NEVER, asked=asked)
     host = asked.address.origin.partition("://")[2]
     advice = f"Probably it speaks no TLS on this port: pass http://{host}."
+    if proxy is not None and proxy.url.startswith("https:"):
+        advice += f" Or the proxy speaks none: {proxy.variable}=http://HOST:PORT."
     said = f"no TLS with {asked.address.origin}: {error.reason or words}"
     return Failure(said, advice=advice, healing=Healing.NEVER, asked=asked)
 
@@ -312,6 +333,10 @@ def _of_timeout(error: Any, words: str, asked: Asked) -> Failure:
 def _of_no_http(error: Any, words: str, asked: Asked) -> Failure | None:
     """Of a server that speaks something else, such as a database, or of HTTP that is none in places."""
     kind = error.message.splitlines()[0].rstrip(":")
+    if isinstance(error, ContentEncodingError) and "install" in kind:  # packed as aiohttp could read with more packages
+        advice = "Let the server, or what stands before it, send what it is asked for: gzip, deflate, or as it is."
+        words = f"an answer packed in a way that was not asked for ({error.message.partition(': ')[2].split('.')[0]})"
+        return Failure(words, advice=advice, healing=Healing.NEVER, asked=asked)
     shown = BYTES.search(error.message)
     begins = _scrubbed(shown[2], asked.address)[:60] if shown else ""
     if not isinstance(error, BadStatusLine) or begins.startswith("HTTP/"):
@@ -383,8 +408,12 @@ def _without_markup(text: str) -> str:
 
 
 def _scrubbed(text: str, address: Address) -> str:
+    return scrubbed(text, address.secrets)
+
+
+def scrubbed(text: str, secrets: Iterable[str]) -> str:
     """What a server said, without the secrets that it was told."""
-    for secret in address.secrets:
+    for secret in secrets:
         text = text.replace(secret, "***")
     return text
 
@@ -407,12 +436,12 @@ def seconds_of(date: str) -> float | None:
 
 
 @contextmanager
-def expecting(what: str, answer: Any, base_url: str) -> Iterator[None]:
-    """Turns the reading of an answer that lacks what vLLM's have into an error that shows it."""
+def expecting(what: str, answer: Any, base_url: str, secrets: Iterable[str]) -> Iterator[None]:
+    """Turns the reading of an answer that lacks what vLLM's have into an error that shows it, without the secrets."""
     try:
         yield
     except (AttributeError, KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
-        raise unexpected(repr(str(answer)[:200]), what, base_url) from error
+        raise unexpected(repr(scrubbed(str(answer), secrets)[:200]), what, base_url) from error
 
 
 def unexpected(found: str, what: str, base_url: str) -> TeacherError:

@@ -1,8 +1,9 @@
 """The list of what a server serves, `/v1/models`: as vLLM has it, and as others do."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 from ...errors import TeacherError
@@ -21,14 +22,29 @@ class ServedModel:
     max_model_len: int | None
 
 
-def read_models(answer: Any, url: str) -> list[ServedModel]:
+def read_models(answer: Any, url: str, secrets: Iterable[str]) -> list[ServedModel]:
     """The models of an answer; TeacherError where it is no list of them."""
-    with expecting("a list of models", answer, url):
+    with expecting("a list of models", answer, url, secrets):
         listed = answer if isinstance(answer, list) else answer["data" if "data" in answer else "models"] or []
         known = dict(map(_named, listed))
         if not all(isinstance(name, str) for name in known):
             raise TypeError("a name that is no text")
         return [ServedModel(name, _window(model, known)) for name, model in known.items()]
+
+
+def is_meant(listed: str, name: str) -> bool:
+    """Whether a server that lists one name answers to another.
+
+    So do routers to patterns (`openai/*`) and to a provider behind the name (`NAME:PROVIDER`), Gemini's API to a name
+    without `models/`, and Ollama to one without its tag.
+    """
+    behind = listed == name.rpartition(":")[0]
+    return behind or listed in (name, f"models/{name}", f"{name}:latest") or ("*" in listed and fnmatch(name, listed))
+
+
+def lists(names: Iterable[str], name: str) -> bool:
+    """Whether a server with a list of these names answers to a name."""
+    return any(is_meant(listed, name) for listed in names)
 
 
 def missing_where_it_fails(

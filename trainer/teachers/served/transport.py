@@ -23,6 +23,7 @@ ANSWER_SECONDS = 600.0  # for the whole of it, so that one which comes byte by b
 LARGEST_ANSWER = 2**24  # bytes; what some requests need beyond that they say
 IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection, perhaps under the next request
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REDIRECTS, HOPS = (301, 302, 307, 308), 5
 
 
@@ -82,7 +83,7 @@ class Transport:
         if status >= 400:
             raise failures.of_answer(asked, status, reason, headers, answer)
         try:
-            return read(answer)
+            return read(answer.removeprefix(BYTE_ORDER_MARK))
         except failures.UNREADABLE as error:
             raise failures.page_instead(asked, answer, status) or failures.broken(asked, answer, headers) from error
 
@@ -116,17 +117,24 @@ class Transport:
             async with sent as response:
                 answer = await _read(response, most, asked)
             if response.status not in REDIRECTS:
+                if 300 <= response.status < 400:
+                    raise failures.no_answer(asked, response.status, response.headers.get("location", ""))
                 return response.status, response.reason, response.headers, answer
-            url = self._behind(url, target, response, address)
+            url = self._behind(url, target, response, asked)
         raise failures.too_many_redirects(asked, response.status, _place(url))
 
-    def _behind(self, url: str, target: str, response: aiohttp.ClientResponse, address: Address) -> str:
+    def _behind(self, url: str, target: str, response: aiohttp.ClientResponse, asked: Asked) -> str:
         """Where a redirect leads. A lasting one is known from then on."""
-        location = urljoin(url, response.headers.get("location", ""))
+        told = response.headers.get("location", "")
+        try:
+            location = urljoin(url, told)
+            place = _place(location)
+        except ValueError as error:
+            raise failures.no_answer(asked, response.status, told) from error
         if response.status in (301, 308):
             self._moved[target] = location
-        server = _place(urljoin(location, "/"))
-        say_once(f"the teacher at {address.url} redirects to {server}; pass that server's URL to save the detour")
+        server = place.removesuffix(asked.path) if place.endswith(asked.path) else _place(urljoin(location, "/"))
+        say_once(f"the teacher at {asked.address.url} redirects to {server}; pass that server's URL to save the detour")
         return location
 
     def _session(self, proxy: Proxy | None) -> aiohttp.ClientSession:

@@ -18,7 +18,7 @@ from trainer.teachers.served import transport as transport_module
 from trainer.teachers.served.chat_messages import ChatAnswer
 from trainer.teachers.served.client import TeacherClient, Tokenized
 from trainer.teachers.served.failures import Failure, RequestRefused, ServerRefused
-from trainer.teachers.served.model_list import ServedModel
+from trainer.teachers.served.model_list import ServedModel, is_meant
 from trainer.teachers.served.replicas import Replica, Replicas, used
 from trainer.teachers.tokens.token_scores import TokenScores
 
@@ -673,3 +673,11 @@ def test_a_list_of_models_that_is_nested_too_deeply_or_names_no_text_is_refused(
         teacher.answer = lambda request: (200, body, {})
         with pytest.raises(TeacherError, match=r"(answered|no whole JSON)"):
             ask(teacher.url, lambda client: client.models(), patience=0)
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [("m", "m"), ("models/m", "m"), ("m:latest", "m"), ("openai/*", "openai/gpt"), ("org/m", "org/m:provider")],
+)
+def test_a_name_that_the_list_means_in_other_words_is_served(listed, name):
+    assert is_meant(listed, name) and not is_meant(listed, "another") and not is_meant("other", name)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import json
 import resource
 import socket
 import socketserver
@@ -69,7 +70,7 @@ def test_a_redirect_keeps_method_and_body_and_takes_no_key_to_another_server(sta
     [asked] = teacher.requests
     assert (asked.method, asked.path, asked.authorization) == ("POST", "/v1/chat/completions", None)
     assert first.requests[0].authorization == "Bearer secret"
-    said = f"the teacher at {first.url} redirects to {teacher.url}/; pass that server's URL"
+    said = f"the teacher at {first.url} redirects to {teacher.url}; pass that server's URL"
     assert said in capsys.readouterr().err
 
 
@@ -274,6 +275,15 @@ QUOTA = {"error": {"message": "You exceeded your current quota, check billing.",
         (413, PAGE, RequestRefused, "413 the web page 'Sign in'", "client_max_body_size"),
         (200, PAGE, TeacherError, "200 with the web page 'Sign in', expected JSON", "no API"),
         (501, "no", ServerRefused, "501 no", "before /v1"),
+        (303, "", TeacherError, "303 and no answer", "before /v1"),
+        (
+            200,
+            {"error": {"message": "Wrong", "code": "invalid_api_key"}},
+            ServerRefused,
+            "refused the key",
+            "SDFT_API_KEY",
+        ),
+        (200, {"error": {"message": "No", "type": "insufficient_quota"}}, ServerRefused, "402 No", "Top it up"),
         (403, {"error": "forbidden"}, ServerRefused, "refused the key (POST /v1/chat/completions: 403", "SDFT_API_KEY"),
     ],
 )
@@ -282,6 +292,34 @@ def test_what_no_waiting_heals_ends_at_once_and_says_why(status, body, kind, fou
         error = failure(teacher.url)
     assert type(error) is kind
     assert found in str(error) and advice in str(error) and "gave up" not in str(error)
+
+
+def test_a_redirect_to_what_is_no_url_is_told():
+    with FakeTeacher(lambda request: Fault(302, "", {"Location": "http://[bad/"})) as teacher:
+        assert "302 to 'http://[bad/' and no answer" in str(failure(teacher.url))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"choices": None, "note": "key sk-secret-0123456789 is wrong"}, {"headers": "x" * 150 + " sk-secret-0123456789"}],
+)
+def test_a_key_that_an_answer_of_another_kind_repeats_is_not_shown(answer):
+    with FakeTeacher(lambda request: Fault(200, answer)) as teacher:
+        told = str(failure(teacher.url, api_key="sk-secret-0123456789"))
+    assert "expected a chat completion" in told and "sk-se" not in told
+
+
+def test_an_answer_that_is_packed_as_nobody_asked_is_not_waited_for():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 4\r\n\r\nabcd"
+    with saying(answer) as url:
+        told = str(failure(url))
+    assert "packed in a way that was not asked for (brotli" in told and "gave up" not in told
+
+
+def test_a_mark_of_the_byte_order_before_the_json_is_no_part_of_it():
+    body = b"\xef\xbb\xbf" + json.dumps({"choices": [{"message": {"content": "seven"}}]}).encode()
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
+        assert chat(url) == "seven"
 
 
 def test_a_rate_limit_that_calls_itself_a_quota_is_waited_for():
