@@ -55,7 +55,7 @@ FAMILIES = {
     "Llama 3": Family("Llama", {}),
     "Llama 4 text": Family(
         "Llama4Text",
-        {"head_dim": 32, "intermediate_size_mlp": 64, "num_local_experts": 2, "attention_chunk_size": 64},
+        {"head_dim": 32, "intermediate_size_mlp": 64, "num_local_experts": 2, "attention_chunk_size": 128},
         "of the kind chunked_attention",
     ),
     "Gemma 2": Family("Gemma2", {"head_dim": 32, **SLIDING, "query_pre_attn_scalar": 32}, OWN_ATTENTION),

@@ -59,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
 
     from .settings.resolve import resolve
 
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # half of all libraries need it, each with another error
+        print("error: the folder that you are in is gone. Type `cd` to one that is there.", file=sys.stderr)
+        return UsageError.exit_code
     prepare()
     if subcommand != "train" and not is_main_process():
         print(

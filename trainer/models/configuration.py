@@ -99,7 +99,7 @@ def base_of(name: str) -> str:
         return name
     try:
         base = json.loads((Path(name) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise UsageError(f"can't read {name}/adapter_config.json: {first_line(error)}") from error
     if not isinstance(base, str):
         raise UsageError(
@@ -119,6 +119,9 @@ def first_line(error: Exception) -> str:
 def _look_at_folder(name: str) -> None:
     """Refuse what lies at a path and is no model as transformers saves it; a name on the hub is none of these."""
     path = Path(name)
+    if name.startswith(("https://", "http://")):
+        meant = "/".join(name.partition("://")[2].split("/")[1:3]) or "ORG/NAME"
+        raise UsageError(f"no model at {name!r}: that is a URL. Pass the model's name on the hub: {meant}.")
     if path.is_file():
         raise UsageError(f"no model at {name!r}: that is a file. Pass the folder that holds config.json.")
     if not path.is_dir():

@@ -83,6 +83,7 @@ def _load(
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=settings.local_files_only,
+                adapter_kwargs={"local_files_only": settings.local_files_only},  # else it looks for adapters on the hub
                 trust_remote_code=False,
                 key_mapping=LANGUAGE_PREFIXES if language_part(config) is not config else None,
                 generation_config=special_tokens(settings),

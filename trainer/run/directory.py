@@ -72,7 +72,17 @@ class RunDirectory:
             write_text(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def require_no_file(self) -> None:
-        """Raise UsageError where a file stands in the folder's place, or in that of one above it. Makes nothing."""
+        """Raise UsageError where a file stands in the folder's place, or in that of one above it. Makes nothing.
+
+        The same goes for a name whose bytes are no UTF-8: tokenizers and safetensors can't write there.
+        """
+        try:
+            str(self.path.absolute()).encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(self.path).decode(errors="replace")
+            raise UsageError(
+                f"the name of the output folder {shown!r} is no UTF-8. Pass --output_dir FOLDER with another name."
+            ) from error
         found = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
         if not os.path.isdir(found):
             what = "a link that leads to no folder" if found.is_symlink() else "no folder"

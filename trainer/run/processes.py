@@ -26,6 +26,11 @@ def require_numbers() -> None:
                 f"found {name}={text} in the environment, expected a whole number, as torchrun sets it. Start several "
                 f"processes by `torchrun --nproc_per_node N -m trainer train …`, or one after `unset {name}`."
             )
+    if os.environ.get("LOCAL_RANK", "-1") != "-1" and "RANK" not in os.environ:
+        raise UsageError(
+            f"found LOCAL_RANK={os.environ['LOCAL_RANK']} in the environment without RANK, expected both, as torchrun "
+            "sets them. For one process type `unset LOCAL_RANK`."
+        )
     if int(rank) >= int(size):
         raise UsageError(
             f"found RANK={rank} in the environment, expected less than WORLD_SIZE, the number of processes, which is "

@@ -19,13 +19,14 @@ def lora_config(settings: Train, student: PreTrainedModel) -> LoraConfig:
     """The adapters that the settings ask for.
 
     Raises:
-        UsageError: a layer is named that can't have one.
+        UsageError: a layer is named that the student lacks, or that can't have one.
     """
-    names: str | list[str] = settings.lora_target_modules
     unfit = sorted(_unfit(student))
     last = sorted({name.rpartition(".")[2] for name in unfit})
+    names: str | list[str] = settings.lora_target_modules
     if names != ALL:
         names = lora_targets(settings)
+        _require_modules(names, student)
         if wrong := [name for name in last if name in names]:
             raise UsageError(
                 f"--lora_target_modules names {', '.join(wrong)}. This model uses it as more than a linear layer, and "
@@ -48,13 +49,17 @@ def lora_targets(settings: Train) -> list[str]:
     return [name.strip() for name in settings.lora_target_modules.split(",")]
 
 
-def no_such_modules(asked: str, student: nn.Module) -> UsageError:
-    """The error for names of `--lora_target_modules` that the student doesn't have."""
+def _require_modules(names: list[str], student: nn.Module) -> None:
+    """Raise UsageError where the student lacks a module of one of the names: peft would pass over it in silence."""
+    modules = [f".{name}" for name, _ in student.named_modules()]
+    absent = [name for name in names if not name or not any(module.endswith(f".{name}") for module in modules)]
+    if not absent:
+        return
     linear = [name for name, module in student.named_modules() if isinstance(module, nn.Linear)]
-    names = {name.rpartition(".")[2] for name in linear if "." in name}  # the output head, which gets none, has no dot
-    return UsageError(
-        f"--lora_target_modules {asked!r} names no module of this model. Expected {ALL}, or names with commas "
-        f"between them; it has {', '.join(sorted(names))}."
+    known = {name.rpartition(".")[2] for name in linear if "." in name}  # the output head, which gets none, has no dot
+    raise UsageError(
+        f"--lora_target_modules: {', '.join(map(repr, absent))} names no module of this model. Expected {ALL} alone, "
+        f"or names with commas between them; it has {', '.join(sorted(known))}."
     )
 
 

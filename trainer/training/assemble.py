@@ -31,7 +31,7 @@ from ..teachers.demonstrations import (
 from ..teachers.preflight import TeacherIdentity, client_for
 from ..teachers.served.background import Line, open_line
 from ..teachers.served.client import TeacherClient
-from .adapters import lora_config, lora_targets, no_such_modules
+from .adapters import lora_config, lora_targets
 from .callbacks import EventFiles, StepRecorder
 from .engine_choice import choose_copy, choose_engine
 from .engine_trial import MEASURED, kept
@@ -233,8 +233,6 @@ class Assembly:
                 **options,
             )
         except (ValueError, ImportError) as error:
-            if "Target modules" in str(error):
-                raise no_such_modules(self.settings.lora_target_modules, student) from error
             raise UsageError(f"TRL can't begin with these settings: {error}") from error
         trainer.remove_callback(PrinterCallback)
         if trainer.pop_callback(TensorBoardCallback):

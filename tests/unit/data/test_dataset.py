@@ -1,6 +1,7 @@
 """Data files: four formats, one meaning, and plain words for a bad row."""
 
 import json
+import os
 
 import datasets
 import pytest
@@ -117,6 +118,12 @@ def test_an_empty_or_unreadable_file_is_an_error_that_names_it(tmp_path, name, t
 def test_a_missing_file_is_an_error_that_names_it():
     with pytest.raises(UsageError, match=r"no data at nowhere\.json"):
         load_rows("nowhere.json")
+
+
+def test_a_pipe_is_told_from_a_file(tmp_path):
+    os.mkfifo(tmp_path / "rows.json")
+    with pytest.raises(UsageError, match="is a pipe, expected a file, which can be read twice"):
+        load_rows(str(tmp_path / "rows.json"))
 
 
 TEXTS = st.text(min_size=1).filter(str.strip)

@@ -174,6 +174,12 @@ def test_a_file_in_place_of_the_folder_and_a_cut_file_of_weights_are_told(folder
     refused(folder, "can't load the weights of .* Expected config.json and whole model.safetensors")
 
 
+def test_the_url_of_a_model_is_told_with_its_name():
+    refused(
+        "https://huggingface.co/Qwen/Qwen3-0.6B", r"that is a URL. Pass the model's name on the hub: Qwen/Qwen3-0\.6B\."
+    )
+
+
 def test_a_shard_that_the_index_names_and_nobody_copied_is_told(folder):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     weight_map = {

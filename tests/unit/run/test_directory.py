@@ -1,6 +1,7 @@
 """The run directory: refuses what it must not overwrite, keeps secrets out, forgets what was not saved."""
 
 import json
+import os
 
 import pytest
 import yaml
@@ -82,6 +83,11 @@ def test_a_file_in_the_folders_place_is_told_without_making_anything(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     RunDirectory(tmp_path / "link" / "a" / "run").require_no_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link", "loop"]
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match=r"is no UTF-8\. Pass --output_dir FOLDER with another name"):
+        RunDirectory(tmp_path / os.fsdecode(b"run_\xff")).require_no_file()
 
 
 def test_resuming_forgets_later_steps_and_a_torn_last_line(tmp_path):

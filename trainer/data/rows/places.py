@@ -62,6 +62,8 @@ def _places(spec: str) -> list[Place]:
     path = Path(name)
     if path.is_dir():
         return _of_folder(path, name, config, part)
+    if path.is_fifo() or path.is_char_device():
+        raise UsageError(f"{name} is a pipe, expected a file, which can be read twice. Write its rows to one first.")
     if path.exists():
         return [_of_file(path, part)]
     if found := sorted(glob.glob(name, recursive=True)):

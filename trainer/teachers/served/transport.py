@@ -20,6 +20,7 @@ T = TypeVar("T")
 Got = tuple[int, str | None, Mapping[str, str], bytes]  # status, reason, headers, body
 
 ANSWER_SECONDS = 600.0  # for the whole of it, so that one which comes byte by byte is given up, too
+GLANCE_SECONDS = 30.0  # for what a server says of itself
 LARGEST_ANSWER = 2**24  # bytes; what some requests need beyond that they say
 IDLE_SECONDS = 4.0  # less than the 5 after which vLLM closes an idle connection, perhaps under the next request
 READ_BUFFER = 2**20  # bytes; scores are of that order, and each refill of a smaller buffer costs
@@ -113,7 +114,10 @@ class Transport:
         for _ in range(HOPS):
             headers = {"Content-Type": "application/json", **(address.headers if _is_same(url, address) else {})}
             session = self._sessions[address.proxy]
-            sent = session.request(asked.method, url, data=data, headers=headers, allow_redirects=False)
+            options: dict[str, Any] = {"headers": headers, "allow_redirects": False}
+            if asked.method == "GET":  # what a server is; only answers of the model take long
+                options["timeout"] = aiohttp.ClientTimeout(total=GLANCE_SECONDS, sock_connect=CONNECT_SECONDS)
+            sent = session.request(asked.method, url, data=data, **options)
             async with sent as response:
                 answer = await _read(response, most, asked)
             if response.status not in REDIRECTS:
