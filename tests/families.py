@@ -76,7 +76,8 @@ FAMILIES = {
         OWN_ATTENTION,
     ),
     "OLMoE": Family(
-        "Olmoe", {"num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True}
+        "Olmoe", {"num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True,
+         "tie_word_embeddings": False},
     ),
     "OLMo 2": Family("Olmo2", {}),
     "OLMo 3": Family("Olmo3", SLIDING),

@@ -28,6 +28,7 @@ from .atomic import sync, write_json
 
 STAGING, REMOVED = ".staging.tmp", ".removed.tmp"  # left by a kill, they go as all files of such names do
 MANIFEST = "manifest.json"
+ONLY_TO_GO_ON = ("optimizer", "scheduler", "scaler", "rng_state")  # begin the names of files that no model needs
 HASHING_THREADS = 8  # hashlib lets other threads run; more than this waits for the disk
 
 
@@ -73,10 +74,14 @@ def write_manifest(folder: Path) -> None:
     write_json(folder / MANIFEST, {"files": entries})
 
 
-def fault_in(checkpoint: Path) -> str | None:
+def fault_in(checkpoint: Path, *, to_go_on: bool = True) -> str | None:
     """How a checkpoint differs from its manifest: the file, what was found and expected. None if it is whole.
 
     Names and sizes are compared first, contents after; files that the manifest does not list are no fault.
+
+    Args:
+        to_go_on: Whether training is to go on from it. To use its model nothing of the optimizer's need be there: it is
+            the largest part, and people delete it.
     """
     try:
         content = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
@@ -89,6 +94,8 @@ def fault_in(checkpoint: Path) -> str | None:
         return f"{MANIFEST} can't be read ({error.strerror})"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is not the list of files that was written"
+    if not to_go_on:
+        listed = {path: entry for path, entry in listed.items() if not path.name.startswith(ONLY_TO_GO_ON)}
     for path, (size, _) in listed.items():
         if not path.is_file():
             return f"{path.relative_to(checkpoint)} is missing, expected {size} bytes"

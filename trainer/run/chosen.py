@@ -28,7 +28,7 @@ class Chosen:
 
 
 def choose(run: Path, asked: str | None, *, scores_midway: bool) -> Chosen:
-    """The checkpoint in the run directory `run` that `--checkpoint` means; its files are those that were written.
+    """The checkpoint in the run directory `run` that `--checkpoint` means; its model is the one that was written.
 
     Args:
         asked: `best`, `last` or a step; None for the best where the run names one, else the last.
@@ -48,7 +48,7 @@ def choose(run: Path, asked: str | None, *, scores_midway: bool) -> Chosen:
     found = run / f"checkpoint-{step}"
     if not found.is_dir():
         raise UsageError(f"{run} has no checkpoint of step {step}. {_there(run)}")
-    if fault := fault_in(found):
+    if fault := fault_in(found, to_go_on=False):
         raise UsageError(f"{found} is damaged: {fault}. {_there(run)}")
     return Chosen(found, step, why, found == last, step == _best(summary))
 

@@ -353,6 +353,14 @@ def test_a_whole_model_whose_run_says_that_it_is_in_4_bits_is_refused_by_the_fil
     assert f"{config} says load_in_4bit, and" in capsys.readouterr().err
 
 
+def test_a_checkpoint_is_exported_whose_optimizer_was_deleted_to_save_room(full, tmp_path, capsys):
+    run = Path(shutil.copytree(full, tmp_path / "run"))
+    for file in run.glob("checkpoint-*/optimizer.pt"):
+        file.unlink()
+    assert main(["export", str(run), "--output_dir", str(tmp_path / "model")]) == 0
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
 def test_a_damaged_checkpoint_is_refused_with_the_file_and_the_others(full, tmp_path, capsys):
     shutil.copytree(full, tmp_path / "run")
     with (tmp_path / "run" / "checkpoint-2" / "model.safetensors").open("r+b") as file:
