@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from trainer.errors import UsageError
+from trainer.models import loading
 from trainer.models.configuration import UNBOUNDED, positions_of, read_configuration
 from trainer.models.loading import load_student, require_loadable
 from trainer.settings.options import Eval
@@ -219,6 +220,18 @@ def test_a_model_that_can_not_be_run_is_refused_with_what_its_class_says(folder,
     monkeypatch.setattr(Qwen3ForCausalLM, "forward", forward)
     with pytest.raises(UsageError, match="can't be run: Qwen3ForCausalLM ended with TypeError: argument 'k' must be"):
         load_student(settings_of(folder))
+
+
+def test_a_configuration_that_could_not_be_saved_is_refused_before_anything_is_trained(folder, monkeypatch):
+    read = loading.read_configuration
+
+    def with_more(settings):
+        config = read(settings)
+        config.more = object()
+        return config
+
+    monkeypatch.setattr(loading, "read_configuration", with_more)
+    refused(folder, "could not be saved with a checkpoint: Object of type object is not JSON serializable")
 
 
 def test_what_config_json_may_have_a_model_return_beside_its_logits_is_left_out(folder, tmp_path):

@@ -225,15 +225,9 @@ def page_instead(asked: Asked, answer: bytes, status: int) -> Failure | None:
     return Failure(f"{status} with {found}, expected JSON", advice=advice, healing=Healing.NEVER, asked=asked)
 
 
-def no_answer(asked: Asked, status: int, location: str) -> Failure:
-    """The failure of a status below 400 that comes instead of an answer, such as 303 or a redirect to no URL."""
-    to = f" to {_scrubbed(location, asked.address)!r}" if location else ""
-    return Failure(f"{status}{to} and no answer", advice=WRONG_PLACE, healing=Healing.NEVER, asked=asked)
-
-
-def too_many_redirects(asked: Asked, status: int, location: str) -> Failure:
-    """The failure of a redirect that leads nowhere."""
-    words = f"{status}, which leads to {location or 'no place'} and no answer"
+def leads_nowhere(asked: Asked, status: int, location: str) -> Failure:
+    """The failure of a redirect without an answer at its end, or of another status below 400 in its place."""
+    words = f"{status}, which leads to {_scrubbed(location, asked.address) or 'no place'} and no answer"
     return Failure(words, advice=WRONG_PLACE, healing=Healing.NEVER, asked=asked)
 
 

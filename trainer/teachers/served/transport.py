@@ -122,10 +122,10 @@ class Transport:
                 answer = await _read(response, most, asked)
             if response.status not in REDIRECTS:
                 if 300 <= response.status < 400:
-                    raise failures.no_answer(asked, response.status, response.headers.get("location", ""))
+                    raise failures.leads_nowhere(asked, response.status, response.headers.get("location", ""))
                 return response.status, response.reason, response.headers, answer
             url = self._behind(url, target, response, asked)
-        raise failures.too_many_redirects(asked, response.status, _place(url))
+        raise failures.leads_nowhere(asked, response.status, _place(url))
 
     def _behind(self, url: str, target: str, response: aiohttp.ClientResponse, asked: Asked) -> str:
         """Where a redirect leads. A lasting one is known from then on."""
@@ -134,7 +134,7 @@ class Transport:
             location = urljoin(url, told)
             place = _place(location)
         except ValueError as error:
-            raise failures.no_answer(asked, response.status, told) from error
+            raise failures.leads_nowhere(asked, response.status, told) from error
         if response.status in (301, 308):
             self._moved[target] = location
         server = place.removesuffix(asked.path) if place.endswith(asked.path) else _place(urljoin(location, "/"))

@@ -275,7 +275,7 @@ QUOTA = {"error": {"message": "You exceeded your current quota, check billing.",
         (413, PAGE, RequestRefused, "413 the web page 'Sign in'", "client_max_body_size"),
         (200, PAGE, TeacherError, "200 with the web page 'Sign in', expected JSON", "no API"),
         (501, "no", ServerRefused, "501 no", "before /v1"),
-        (303, "", TeacherError, "303 and no answer", "before /v1"),
+        (303, "", TeacherError, "303, which leads to no place and no answer", "before /v1"),
         (
             200,
             {"error": {"message": "Wrong", "code": "invalid_api_key"}},
@@ -296,7 +296,7 @@ def test_what_no_waiting_heals_ends_at_once_and_says_why(status, body, kind, fou
 
 def test_a_redirect_to_what_is_no_url_is_told():
     with FakeTeacher(lambda request: Fault(302, "", {"Location": "http://[bad/"})) as teacher:
-        assert "302 to 'http://[bad/' and no answer" in str(failure(teacher.url))
+        assert "302, which leads to http://[bad/ and no answer" in str(failure(teacher.url))
 
 
 @pytest.mark.parametrize(
