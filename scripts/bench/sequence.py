@@ -2,7 +2,7 @@
 """Skills learnt one after another: what stays of the earlier ones, with replay of what earlier runs learnt and without.
 
     .venv/bin/python scripts/bench/sequence.py [--quick] [--skills N] [--arms NAME …] [--seeds N …] [--epochs N]
-                                               [--rate RATE] [--model FOLDER] [--work DIR] [--json FILE]
+                                               [--rate RATE] [--model FOLDER] [--bf16] [--work DIR] [--json FILE]
 
 All by the real command line: `python -m trainer train` for each skill in turn, from the last checkpoint of the run
 before, then `eval` of that checkpoint on test rows of every skill and of the prior skills. Without `--model` the tiny
@@ -117,7 +117,9 @@ class Folder:
 
     def __init__(self, work: Path, world: World):
         texts = {name: text_of(rows) for name, rows in world.files.items()}
-        digest = hashlib.sha256("".join([str(world.student), *texts.values()]).encode()).hexdigest()
+        digest = hashlib.sha256(
+            "".join([str(world.student), json.dumps(world.score), *texts.values()]).encode()
+        ).hexdigest()
         self.world = world
         self.path = work / digest[:8]
         for part in ("rows", "runs", "answers"):
@@ -161,26 +163,27 @@ class Folder:
     def score(self, run: Run | None, upcoming: str | None) -> dict[str, list[bool]]:
         """Which test rows of each skill and of the prior skills a model has right; None: the student before all."""
         who, skills = "student" if run is None else run.name, self.world.skills
-        asked = {"eval_data_path": self.rows(*(f"{title}_test.json" for title in skills))}
-        found = self.answers(run, f"{who}-{len(skills)}", asked | {"prior_data_path": self.rows("prior.json")})
-        right = found["new_skill"]
+        as_long = {"max_completion_length": self.world.train["max_completion_length"]}
+        tests = [f"{title}_test.json" for title in skills]
+        right = self.right(run, f"{who}-{len(skills)}", tests, as_long)
         told: dict[str, list[bool]] = {}
-        for title in skills:
-            count = len(self.world.files[f"{title}_test.json"])
+        for title, test in zip(skills, tests, strict=True):
+            count = len(self.world.files[test])
             told[title], right = right[:count], right[count:]
-        told[PRIOR] = found["prior_skills"]
+        told[PRIOR] = self.right(run, f"{who}-prior", ["prior.json"], {})
         if upcoming is not None:
-            shown = {"eval_data_path": self.rows(f"{upcoming}_test.json"), "with_demonstration": True}
-            told[SHOWN] = self.answers(run, f"{who}-shown-{upcoming}", shown)["new_skill"]
+            shown = as_long | {"with_demonstration": True}
+            told[SHOWN] = self.right(run, f"{who}-shown-{upcoming}", [f"{upcoming}_test.json"], shown)
         return told
 
-    def answers(self, run: Run | None, name: str, asked: dict[str, Any]) -> dict[str, list[bool]]:
+    def right(self, run: Run | None, name: str, rows: list[str], asked: dict[str, Any]) -> list[bool]:
+        """Which of the rows of some files a model has right, by `eval` with its flags and those that are asked for."""
         file = self.path / "answers" / f"{name}.json"
         if not file.exists():
-            flags = self.world.score | asked | {"model_name_or_path": self.model(run), "output_file": file}
-            self.command("eval", name, flags)
+            files = {"eval_data_path": self.rows(*rows), "output_file": file}
+            self.command("eval", name, self.world.score | asked | files | {"model_name_or_path": self.model(run)})
         told = json.loads(file.read_text(encoding="utf-8"))["answers"]
-        return {kind: [bool(answer["right"]) for answer in some] for kind, some in told.items()}
+        return [bool(answer["right"]) for answer in told["new_skill"]]
 
     def command(self, subcommand: str, name: str, flags: dict[str, Any]) -> None:
         """Run a command of the trainer; a failure ends the measurement."""
@@ -295,6 +298,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, help="passes over the rows of a run, instead of the world's own")
     parser.add_argument("--rate", type=float, help="learning rate, instead of the world's own")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="a real model, which learns data/house_rules")
+    parser.add_argument("--bf16", action="store_true", help="train and score in bfloat16, on a CPU, too")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "sequence", help="rows, runs and answers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="for machine, versions, runs and ratios")
     given = parser.parse_args()
@@ -313,6 +317,8 @@ def world_of(given: argparse.Namespace) -> World:
     world = skills_in_turn.tiny_world() if given.model is None else skills_in_turn.house_rules(given.model.resolve())
     changes = {"num_train_epochs": given.epochs, "learning_rate": given.rate}
     world.train.update({name: value for name, value in changes.items() if value is not None})
+    if given.bf16:
+        world.train["bf16"], world.score["dtype"] = True, "bfloat16"
     return world.first(given.skills)
 
 

@@ -178,6 +178,6 @@ def _answers_of_model(
 
     shown, batch_size = settings.with_demonstration, settings.per_device_eval_batch_size
     judge = Judge(encoder, batch_size, with_demonstration=shown, scorer=scorer)
-    model: Any = load_student(settings)
+    model: Any = load_student(settings, dtype=getattr(torch, settings.dtype))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return {title: judge.answers(model, some, title) for title, some in rows.items()}

@@ -73,7 +73,7 @@ def scores(settings: Eval, tasks: dict[str, Any]) -> Scores:
     from ..models.loading import load_student
     from ..models.student import load_tokenizer
 
-    student: Any = load_student(settings)
+    student: Any = load_student(settings, dtype=getattr(torch, settings.dtype))
     student.to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer: Any = load_tokenizer(settings)
     found: Any = simple_evaluate(

@@ -38,14 +38,18 @@ def require_loadable(settings: Student) -> PreTrainedConfig:
     if settings.load_in_4bit:
         require_bitsandbytes()
     config = read_configuration(settings)
-    model, unexpected = _load(settings, config, base_of(settings.model_name_or_path), device_map="meta")
+    model, unexpected = _load(
+        settings, config, base_of(settings.model_name_or_path), dtype=torch.float32, device_map="meta"
+    )
     if unexpected:
         print(_told_unused(model, unexpected))
     return config
 
 
-def load_student(settings: Student, device: torch.device | None = None) -> PreTrainedModel:
-    """The student's weights in float32: training in bfloat16 is autocast over them.
+def load_student(
+    settings: Student, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """The student's weights, in float32 unless asked for others: training in bfloat16 is autocast over them.
 
     With `--load_in_4bit` those of the linear layers are held in four bits, and the model is on its device.
 
@@ -54,6 +58,7 @@ def load_student(settings: Student, device: torch.device | None = None) -> PreTr
 
     Args:
         device: Where a model in four bits will be used; None: a GPU where there is one.
+        dtype: Of the weights.
 
     Raises:
         UsageError: weights are missing, damaged, not finite or of other shapes than config.json says; the model's class
@@ -62,7 +67,7 @@ def load_student(settings: Student, device: torch.device | None = None) -> PreTr
     if is_adapter(settings.model_name_or_path) and base_of(settings.model_name_or_path) == settings.model_name_or_path:
         print(f"the LoRA adapters in {settings.model_name_or_path!r} are applied to the whole model beside them")
     options = loading_options(device) if settings.load_in_4bit else {}
-    student = _load(settings, read_configuration(settings), settings.model_name_or_path, **options)[0]
+    student = _load(settings, read_configuration(settings), settings.model_name_or_path, dtype=dtype, **options)[0]
     keep_trainable(student)
     _require_finite(student, settings.model_name_or_path)
     _require_logits(student, settings.model_name_or_path)
@@ -79,7 +84,6 @@ def _load(
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name,
                 config=language_part(config),
-                dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=settings.local_files_only,
                 adapter_kwargs={"local_files_only": settings.local_files_only},  # else it looks for adapters on the hub

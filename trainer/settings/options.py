@@ -479,6 +479,11 @@ class Eval(Server, Student):
     demonstrations_of: str = DEMONSTRATIONS_OF
     context: str | None = CONTEXT
     per_device_eval_batch_size: int = EVAL_BATCH_SIZE
+    dtype: str = option(
+        "float32",
+        "of the weights: bfloat16 is what servers compute in, and faster where a device has instructions for it",
+        choices=("float32", "bfloat16"),
+    )
     baseline: str | None = option(
         None,
         "JSON file of an earlier eval, or a run's scores_before.json: tells what became of the same rows since",

@@ -195,18 +195,30 @@ def _refuse(message: str) -> NoReturn:
 
 
 def fitting_the_device(given: dict[str, Any]) -> dict[str, Any]:
-    """bfloat16 autocast where the device computes in it, gradient checkpointing where memory is scarce.
+    """bfloat16 autocast where a GPU computes in it, gradient checkpointing where memory is scarce.
 
-    Each choice is printed with its reason; a user's own flag wins, under either name of checkpointing.
+    Each choice is printed with its reason; a user's own flag wins, under either name of checkpointing. A CPU computes
+    in bfloat16 only where it is asked to, so that figures of different CPUs compare.
     """
     gpu = torch.cuda.is_available() and not given.get("use_cpu", False)
     name = torch.cuda.get_device_name() if gpu else "the CPU"
     bf16 = gpu and torch.cuda.is_bf16_supported()
     checkpointing = given.pop("gradient_checkpointing", given.get(CHECKPOINTING, gpu))
     if "bf16" not in given:
-        print(f"bf16: {'on' if bf16 else 'off'} ({name} {'computes in it' if bf16 else 'trains in float32'})")
+        why = f"{name} {'computes in it' if bf16 else 'trains in float32'}"
+        faster = (
+            "; it has instructions for bfloat16: --bf16 true is faster" if not gpu and has_bf16_instructions() else ""
+        )
+        print(f"bf16: {'on' if bf16 else 'off'} ({why}{faster})")
     print(f"{CHECKPOINTING}: {'on' if checkpointing else 'off'} (trades time for memory; auto: on with a GPU)")
-    return {"bf16": bf16, CHECKPOINTING: checkpointing, "dataloader_pin_memory": gpu}
+    asked = {} if gpu or not given.get("bf16") else {"use_cpu": True}  # else transformers looks for a GPU
+    return {"bf16": bf16, CHECKPOINTING: checkpointing, "dataloader_pin_memory": gpu} | asked
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def our_values(settings: Train) -> dict[str, Any]:

@@ -245,7 +245,7 @@ class Assembly:
         device, checkpointing, shards = arguments.device, bool(arguments.gradient_checkpointing), 1
         if is_asked_for(arguments):
             shards = arguments.world_size
-            engine = choose_copy(engine, student, device, half=device.type == "cuda" and bool(arguments.bf16))
+            engine = choose_copy(engine, student, device, half=bool(arguments.bf16))
         beside = parameters_beside(self.settings, student.num_parameters())
         limit = self.inputs.limit or fitting_limit(student, device, checkpointing, shards, beside)
         engine = choose_engine(engine, student, device, self._longest_rollouts())

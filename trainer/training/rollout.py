@@ -72,7 +72,7 @@ class Sampler:
         cuda = trainer.args.device.type == "cuda"
         # Under autocast a static cache gets keys and values of different dtypes (transformers 5.23), and every
         # decoding step would cast all weights again: a bfloat16 copy has neither trouble.
-        self.half = bool(cuda and trainer.args.bf16)
+        self.half = bool(trainer.args.bf16)
         self.copy = self._copy() if engine != "vllm" else None
         self.unpadded = engine in ("generate", MEASURED) and sees_padding(transformer_of(self._student()))
         if cuda and engine == "generate":

@@ -125,7 +125,10 @@ def house_rules(model: Path) -> World:
             "max_prompt_length": 384, "max_completion_length": 40, "num_prompts_per_batch": 8, "num_train_epochs": 3,
             "use_peft": True, "learning_rate": 2e-4, "show_context": "turns", "num_loss_tokens_to_skip": 0,
         },
-        {"max_prompt_length": 384, "max_completion_length": 128, "show_context": "turns"},
+        {
+            "max_prompt_length": 384, "max_completion_length": 128, "show_context": "turns",
+            "per_device_eval_batch_size": 40,
+        },
         at_once=1,
     )  # fmt: skip
 
