@@ -39,6 +39,16 @@ def test_a_served_teacher_scores_what_the_readme_of_the_tiny_world_says(served):
     assert "100.0%" in said and "97.9%" in said
 
 
+def test_in_bfloat16_the_local_teacher_has_nearly_as_many_rows_right(served, tmp_path):
+    output = tmp_path / "half.json"
+    teacher = ["--model_name_or_path", WORLD / "teacher", "--local_files_only", "--dtype", "bfloat16"]
+    done = evaluate(*teacher, "--output_file", output)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scores = json.loads(output.read_text())["scores"]
+    for kind, rows in served[1]["scores"].items():
+        assert scores[kind]["accuracy"] == pytest.approx(rows["accuracy"], abs=0.03)
+
+
 def test_groups_of_rows_are_scored_each(served):
     by = served[1]["scores"]["prior_skills"]["by"]
     rows = [row["golden_answer"] for row in json.loads((WORLD / "prior_data.json").read_text())]

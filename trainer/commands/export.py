@@ -18,8 +18,8 @@ from ..data.prompts import PromptEncoder
 from ..data.rows.row import Row
 from ..errors import TrainerError, UsageError
 from ..evaluation.same_answers import first_difference, greedy_answers
-from ..models.configuration import first_line, is_adapter
-from ..models.export import load_merged, require_base, round_weights, think_as_trained, write_adapter, write_model
+from ..models.configuration import first_line, is_adapter, require_base
+from ..models.export import load_merged, round_weights, think_as_trained, write_adapter, write_model
 from ..models.loading import load_student
 from ..models.student import context_window, encoder_for, load_tokenizer
 from ..reporting.headline import title_text

@@ -27,16 +27,17 @@ def read_configuration(settings: Student) -> PreTrainedConfig:
     """
     name = settings.model_name_or_path
     _look_at_folder(name)
+    require_base(Path(name))
+    base = base_of(name)
     try:
-        config = AutoConfig.from_pretrained(
-            base_of(name), local_files_only=settings.local_files_only, trust_remote_code=False
-        )
+        config = AutoConfig.from_pretrained(base, local_files_only=settings.local_files_only, trust_remote_code=False)
     except Exception as error:  # whatever transformers makes of a config.json, it is the user's file
-        if (Path(base_of(name)) / "config.json").is_file():
+        if (Path(base) / "config.json").is_file():
             raise UsageError(
-                f"can't use config.json of {name!r}: {first_line(error)} Mend it, or pass another model."
+                f"can't use config.json of {base!r}: {first_line(error)} Mend it, or pass another model."
             ) from error
-        raise UsageError(f"no model at {name!r}: {first_line(error)} Pass FOLDER|HUB_NAME of one.") from error
+        whose = "" if base == name else f", which the LoRA adapters in {name!r} name as theirs"
+        raise UsageError(f"no model at {base!r}{whose}: {first_line(error)} Pass FOLDER|HUB_NAME of one.") from error
     _require_unquantised(config, name)
     require_trainable(Path(name))
     _require_language(config, name)
@@ -107,6 +108,18 @@ def base_of(name: str) -> str:
             "adapter_config.json there."
         )
     return base
+
+
+def require_base(folder: Path) -> None:
+    """Raise UsageError where a folder holds LoRA adapters of a model in a folder that isn't here."""
+    base = base_of(str(folder))
+    is_place = base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).parent.is_dir()
+    if is_adapter(str(folder)) and is_place and not (Path(base) / "config.json").is_file():
+        raise UsageError(
+            f"the LoRA adapters in {folder} belong to the model {base!r}, and there is none. Call from the folder "
+            "that they were trained from, or write where the model is as base_model_name_or_path into "
+            "adapter_config.json."
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -11,25 +11,12 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.chat_template import REFUSALS
-from ..errors import UsageError
 from ..settings.options import Student
 from .configuration import base_of, is_adapter
-from .loading import load_student
+from .loading import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_student
 from .student import end_as_turns_do
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MARK_OF_ADAPTERS = "lora_"  # in the names of their weights
-
-
-def require_base(checkpoint: Path) -> None:
-    """Raise UsageError where a checkpoint is LoRA adapters of a folder that isn't here."""
-    base = base_of(str(checkpoint))
-    is_place = base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).parent.is_dir()
-    if is_adapter(str(checkpoint)) and is_place and not (Path(base) / "config.json").is_file():
-        raise UsageError(
-            f"the LoRA adapters in {checkpoint} belong to the model {base!r}, and there is none. Call from the folder "
-            "that `train` ran in, or write where the model is as base_model_name_or_path into adapter_config.json."
-        )
 
 
 def load_merged(settings: Student) -> PreTrainedModel:

@@ -1,12 +1,14 @@
 """Where a student's weights are loaded: what transformers reports is examined, what it raises is translated."""
 
 import json
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 from transformers.utils.logging import disable_progress_bar
@@ -18,6 +20,7 @@ from .four_bits import keep_trainable, loading_options, require_bitsandbytes
 
 disable_progress_bar()
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAMED = 4  # keys that a message names
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 # Where a model of several kinds of input keeps its language part -> where that has it alone.
@@ -64,15 +67,35 @@ def load_student(
         UsageError: weights are missing, damaged, not finite or of other shapes than config.json says; the model's class
             can't compute with what it says; bitsandbytes is missing.
     """
-    if is_adapter(settings.model_name_or_path) and base_of(settings.model_name_or_path) == settings.model_name_or_path:
-        print(f"the LoRA adapters in {settings.model_name_or_path!r} are applied to the whole model beside them")
+    name, base = settings.model_name_or_path, base_of(settings.model_name_or_path)
     options = loading_options(device) if settings.load_in_4bit else {}
-    student = _load(settings, read_configuration(settings), settings.model_name_or_path, dtype=dtype, **options)[0]
+    student = _load(settings, read_configuration(settings), base, dtype=dtype, **options)[0]
     keep_trainable(student)
-    _require_finite(student, settings.model_name_or_path)
-    _require_logits(student, settings.model_name_or_path)
-    _tell_own_head(student, settings.model_name_or_path)
+    _tell_own_head(student, base)
+    if is_adapter(name):
+        if base == name:
+            print(f"the LoRA adapters in {name!r} are applied to the whole model beside them")
+        student = _with_adapters(student, Path(name))
+    _require_finite(student, name)
+    _require_logits(student, name)
     return student
+
+
+def _with_adapters(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with LoRA adapters on its layers, not merged into them; peft reads all kinds, DoRA's, too."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise UsageError(f"there is no {ADAPTER_WEIGHTS} in {folder}, expected adapters' weights as peft saves them.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of other uses
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            return PeftModel.from_pretrained(base, folder).get_base_model()  # pyright: ignore
+    except Exception as error:  # whatever peft and safetensors make of the files, they are the user's
+        cause = f"they lack {error}." if isinstance(error, KeyError) else first_line(error)
+        raise UsageError(
+            f"can't put the LoRA adapters in {str(folder)!r} on their model: {cause} Expected both "
+            f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} as peft saves them, and the model that they were trained on."
+        ) from error
 
 
 def _load(

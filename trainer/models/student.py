@@ -13,8 +13,10 @@ from ..data.prompts import PromptEncoder
 from ..data.showing import Showing
 from ..errors import UsageError
 from ..settings.options import Check, Eval, Student, Train
-from .configuration import first_line, positions_of, read_configuration
+from .configuration import base_of, first_line, is_adapter, positions_of, read_configuration
 from .loading import require_loadable
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
@@ -24,6 +26,8 @@ def load_tokenizer(settings: Student) -> PreTrainedTokenizerBase:
         UsageError: the folder or hub name has none, or no such chat template.
     """
     name = settings.model_name_or_path
+    if is_adapter(name) and not any((Path(name) / file).is_file() for file in TOKENIZER_FILES):
+        name = base_of(name)  # peft saves adapters alone
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=settings.local_files_only, padding_side="left")
         if not tokenizer("a text")["input_ids"]:

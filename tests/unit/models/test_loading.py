@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoTokenizer,
     Gemma3Config,
     LlamaConfig,
     LlavaConfig,
@@ -23,6 +25,7 @@ from trainer.errors import UsageError
 from trainer.models import loading
 from trainer.models.configuration import UNBOUNDED, positions_of, read_configuration
 from trainer.models.loading import load_student, require_loadable
+from trainer.models.student import load_tokenizer
 from trainer.settings.options import Eval
 
 TEXT = {
@@ -62,6 +65,75 @@ def change(folder, file="config.json", **values):
 def rewrite(folder, how):
     weights = load_file(folder / "model.safetensors")
     save_file(how(weights), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_have_the_dtype_that_is_asked_for_and_rotary_frequencies_stay_precise(folder, dtype):
+    model = load_student(settings_of(folder), dtype=dtype)
+    assert {weight.dtype for weight in model.parameters()} == {dtype}
+    assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+
+
+@pytest.fixture(params=[{}, {"use_dora": True}, {"modules_to_save": ["embed_tokens"]}], ids=["lora", "dora", "saved"])
+def adapters(request, folder, tmp_path):
+    """Adapters of peft on the model in `folder`, with weights that change what it says; and the model with them."""
+    torch.manual_seed(0)
+    targets = {"target_modules": ["q_proj", "down_proj"], "r": 4, "init_lora_weights": False}
+    model = get_peft_model(load_student(settings_of(folder)), LoraConfig(**targets, **request.param))
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05 * torch.randn_like(weight))
+    model.save_pretrained(tmp_path / "adapters")
+    return tmp_path / "adapters", model.eval()
+
+
+def change_adapters(path, how):
+    file = path / "adapter_model.safetensors"
+    save_file(how(load_file(file)), file, metadata={"format": "pt"})
+
+
+def test_adapters_of_every_kind_answer_as_peft_has_them(adapters):
+    path, model = adapters
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        found = load_student(settings_of(path))(ids).logits
+        assert torch.equal(found, model(ids).logits)
+
+
+def test_adapters_without_a_tokenizer_have_that_of_their_model(adapters, folder):
+    path, _ = adapters
+    assert not (path / "tokenizer.json").exists()
+    assert load_tokenizer(settings_of(path)).name_or_path == str(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(path)
+    assert load_tokenizer(settings_of(path)).name_or_path == str(path)
+
+
+def test_adapters_whose_model_is_gone_say_where_it_was(adapters, folder):
+    path, _ = adapters
+    shutil.rmtree(folder)
+    refused(path, f"the LoRA adapters in {path} belong to the model '{folder}', and there is none")
+    change(path, "adapter_config.json", base_model_name_or_path="some-org/some-model")
+    refused(path, f"no model at 'some-org/some-model', which the LoRA adapters in '{path}' name as theirs: ")
+
+
+def test_adapters_that_are_cut_absent_or_of_another_model_are_refused(adapters):
+    path, _ = adapters
+    file = path / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    change_adapters(path, lambda weights: dict([*weights.items()][1:]))
+    with pytest.raises(UsageError, match=r"can't put the LoRA adapters .*(missing adapter keys|they lack 'base_model)"):
+        load_student(settings_of(path))
+    file.write_bytes(whole)
+    change_adapters(path, lambda weights: {name: torch.cat([weight, weight]) for name, weight in weights.items()})
+    with pytest.raises(UsageError, match=r"can't put the LoRA adapters .*size mismatch"):
+        load_student(settings_of(path))
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="can't put the LoRA adapters"):
+        load_student(settings_of(path))
+    file.unlink()
+    with pytest.raises(UsageError, match=r"there is no adapter_model\.safetensors in "):
+        load_student(settings_of(path))
 
 
 def refused(folder, message):

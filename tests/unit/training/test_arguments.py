@@ -1,6 +1,7 @@
 """Our settings as TRL's arguments: the published values, the user's own, and refusals."""
 
 import pytest
+import torch
 
 from trainer.errors import UsageError
 from trainer.settings.resolve import resolve
@@ -27,6 +28,19 @@ def test_any_further_training_argument_is_passed_on_with_its_type():
     values = arguments("--weight_decay", "0.1", "--logging_steps", "5", "--bf16", "false", "--gradient_checkpointing")
     assert (values.weight_decay, values.logging_steps, values.bf16) == (0.1, 5, False)
     assert values.gradient_checkpointing is True
+
+
+@pytest.mark.parametrize(("able", "hint"), [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({}, False)])
+def test_a_cpu_computes_in_bfloat16_where_it_is_asked_to_and_one_that_is_faster_so_is_told(
+    monkeypatch, capsys, able, hint
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert arguments().bf16 is False
+    assert ("--bf16 true is faster" in capsys.readouterr().out) is hint
+    asked = arguments("--bf16", "true")
+    assert asked.bf16 is True and asked.device.type == "cpu"
+    assert "bf16:" not in capsys.readouterr().out
 
 
 def test_arguments_of_a_file_are_those_of_the_command_line(tmp_path):

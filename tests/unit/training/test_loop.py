@@ -228,6 +228,15 @@ def test_with_bf16_both_models_compute_in_bfloat16_and_the_weights_stay_float32(
     assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
 
 
+def test_with_bf16_rollouts_are_sampled_from_weights_in_bfloat16(student_path, tmp_path):
+    trainer = ours(student_path, tmp_path, bf16=True, use_cpu=True, max_steps=1)
+    sampled_from, seen = trainer.sampler.copy.model, set()
+    assert {weight.dtype for weight in sampled_from.parameters()} == {torch.bfloat16}
+    sampled_from.register_forward_hook(lambda _, inputs, output: seen.add(output.logits.dtype))
+    train(trainer)
+    assert seen == {torch.bfloat16}
+
+
 def test_a_data_parallel_wrapper_on_gpus_is_called_with_an_argument(student_path, tmp_path):
     trainer = ours(student_path, tmp_path)
 
