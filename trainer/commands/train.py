@@ -27,6 +27,7 @@ from ..settings.options import Train
 from ..settings.resolve import Resolved, made_by_program, show
 from ..teachers.demonstrations import Demonstrations
 from ..teachers.preflight import TeacherIdentity, require_teacher
+from ..teachers.served.failures import ServerRefused
 from ..training.assemble import AnyTrainer, Assembly
 from ..training.callbacks import StopOnSignal
 from ..training.inputs import Inputs, read_inputs, settle
@@ -223,9 +224,10 @@ class Run:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         except TeacherError as error:
             saved = checkpoint.newest(self.directory.path)
+            mended = "once it takes such requests" if isinstance(error, ServerRefused) else "when the teacher is back"
             raise TeacherError(
                 f"{error} Step {trainer.state.global_step + 1} was given up; the same command goes on from "
-                f"{saved.name if saved else 'the beginning'} when the teacher is back."
+                f"{saved.name if saved else 'the beginning'} {mended}."
             ) from error
         if self.stop.requested and trainer.state.global_step < trainer.state.max_steps:
             raise Stopped(

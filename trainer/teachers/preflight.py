@@ -94,9 +94,12 @@ async def unlisted(client: TeacherClient) -> ServedModel:
 
 
 async def say_hello(client: TeacherClient, *, enable_thinking: bool = False) -> ChatAnswer:
-    """A short answer, which shows that the model can be asked, and which fields of a request its server takes."""
+    """A short answer, which shows that the model can be asked, and which fields of a request its server takes.
+
+    Some models are served with a temperature of 1 and no other.
+    """
     greeting: list[Message] = [{"role": "user", "content": "Say hello."}]
-    return await client.chat(greeting, max_tokens=16, temperature=0.0, seed=0, enable_thinking=enable_thinking)
+    return await client.chat(greeting, max_tokens=16, temperature=1.0, seed=0, enable_thinking=enable_thinking)
 
 
 def find_model(client: TeacherClient, served: list[ServedModel]) -> ServedModel:

@@ -161,6 +161,9 @@ def of_answer(asked: Asked, status: int, reason: str | None, headers: Mapping[st
     error = body.get("error", body) if isinstance(body, dict) else body
     words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
     text = _scrubbed(str(words or reason or "").strip(), asked.address)
+    param = error.get("param") if isinstance(error, dict) else None
+    if isinstance(param, str) and param not in text:
+        text = f"{text} (param: {_scrubbed(param, asked.address)})"
     shown = f"{status} {_without_markup(text)[:500]}".strip()
     if status == 500:
         status = next((meant for words, meant in MEANT.items() if words in text.lower()), status)

@@ -60,7 +60,8 @@ NEEDED = {
     "messages": "they are the question",
     "prompt": "it is the question",
     "tokens": "they are the question",
-    "temperature": "it decides what is sampled, and so what is learnt",
+    "temperature": "it decides what is sampled, and so what is learnt. Where it takes one value alone, "
+    "`generate --prompts FILE --temperature VALUE` writes demonstrations with it",
     "top_p": "it decides what is sampled, and so what is learnt",
     "tools": "without them a model that is to call tools writes something else",
     "tool_choice": "it is sent only where calls are to stay text",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fake_teacher import FakeTeacher, Fault, Request, error
 
+from trainer.teachers.preflight import say_hello
 from trainer.teachers.served import client as client_module
 from trainer.teachers.served.client import TeacherClient
 from trainer.teachers.served.failures import RequestRefused
@@ -63,6 +64,12 @@ def test_a_field_that_work_can_do_without_is_left_out_after_the_first_refusal(na
     assert said.count(f"refuses the field {name}") == 1 and DISPENSABLE[name].without in said
 
 
+def test_a_field_that_only_param_names_is_left_out():
+    body = {"error": {"message": "Unrecognized request argument supplied.", "param": "seed", "code": None}}
+    with Picky("seed", body=body) as teacher:
+        assert ask(teacher.url, twice) == (["seven", "seven"], ["seed"])
+
+
 def test_max_tokens_goes_by_its_newer_name_and_the_bound_stays():
     with Picky("max_tokens") as teacher:
         assert ask(teacher.url, twice) == (["seven", "seven"], ["max_tokens"])
@@ -108,6 +115,23 @@ def test_a_field_that_decides_what_is_learnt_is_never_left_out_and_the_message_s
     ):
         ask(teacher.url, lambda client: client.chat(QUESTION, [tool], max_tokens=8, temperature=0.5, seed=3))
     assert "field model" not in str(raised.value) and len(teacher.chats) == 1
+
+
+def test_a_server_of_one_temperature_alone_is_greeted_with_it_and_refuses_greedy_answers_in_words():
+    class OneTemperature(Picky):
+        """Takes the default, as APIs of models that reason do."""
+
+        def answer(self, request):
+            self.refused = () if (request.body or {}).get("temperature", 1) == 1 else ("temperature",)
+            return super().answer(request)
+
+    words = "Unsupported value: '{}' does not support 0 with this model. Only the default (1) value is supported."
+    with OneTemperature(words=words) as teacher:
+        ask(teacher.url, say_hello)
+        with pytest.raises(
+            RequestRefused, match=r"`generate --prompts FILE --temperature VALUE` writes demonstrations"
+        ):
+            ask(teacher.url, lambda client: client.chat(QUESTION, max_tokens=8, temperature=0.0, seed=3))
 
 
 def test_thinking_that_was_asked_for_is_not_left_out():
