@@ -68,6 +68,11 @@ class ChatTemplate:
             BadRow: the template refuses the messages, or leaves out a message, a call or the tools.
         """
         tools = tools or None  # some templates write an introduction to no tools at all
+        if opens_answer and self._leaves_answers_unopened:
+            self._say_once(
+                f"{self.name} begins answers with {self.opening!r}, and does not write it where one is asked for "
+                "(add_generation_prompt). The model has to write it itself. Mend the template, or pass --chat_template."
+            )
         if tools and not self.writes_tools:
             self._say_once(f"{self.name} has no place for tools; they are written as JSON into {self._place_of_tools}")
             return self.text(with_tools(messages, tools, self._place_of_tools), None, opens_answer=opens_answer)
@@ -134,6 +139,11 @@ class ChatTemplate:
         opening = answered[len(asked) : answered.rfind("zqxanswer")]
         ids = self._ids(opening)
         return opening if not has_thinking_mark(opening) and any(token in self._marks for token in ids) else ""
+
+    @cached_property
+    def _leaves_answers_unopened(self) -> bool:
+        """Whether the template forgets to begin the assistant's turn where an answer is asked for."""
+        return bool(self.opening) and self._try([USER], opens_answer=True) == self._try([USER])
 
     @cached_property
     def end_ids(self) -> list[int]:

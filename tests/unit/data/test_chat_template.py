@@ -90,6 +90,30 @@ def test_tools_that_a_template_has_no_place_for_are_written_as_text_and_that_is_
     assert said.count("has no place for tools; they are written as JSON into the") == 1
 
 
+UNOPENED = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+OPENED = UNOPENED + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+def test_a_template_that_does_not_begin_the_answer_is_told_once(of, capsys):
+    tokenizer = copy.copy(of("qwen3"))
+    for source, told in ((UNOPENED, 1), (OPENED, 0)):
+        tokenizer.chat_template = source
+        template = ChatTemplate(tokenizer)
+        for _ in range(2):
+            template.text([ASKED])
+        said = capsys.readouterr().out
+        assert said.count(r"begins answers with '<|im_start|>assistant\n', and does not write it where") == told
+
+
+@pytest.mark.parametrize("name", [*sorted(file.stem for file in TEMPLATES.glob("*.jinja")), "mistral"])
+def test_templates_as_published_begin_the_answer_or_need_no_beginning(of, name, capsys):
+    try:
+        ChatTemplate(of(name)).text([ASKED])
+    except BadRow:
+        pytest.skip("it takes no such message")
+    assert "does not write it where" not in capsys.readouterr().out
+
+
 def test_calls_that_a_template_has_no_place_for_are_written_as_text_and_that_is_told(of, capsys):
     text = ChatTemplate(of("llama3")).text([ASKED, CALLING, RESULT])
     assert f'<tool_call>\n{{"name": "get_weather", "arguments": {json.dumps(CALL["arguments"])}}}\n</tool_call>' in text
