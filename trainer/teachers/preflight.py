@@ -1,5 +1,6 @@
 """Who is the teacher: is it there, does it serve the model, has it room? Asked before anything expensive."""
 
+import asyncio
 from dataclasses import dataclass
 
 from .. import COMMAND
@@ -10,6 +11,9 @@ from .served.batch import run_until_stopped
 from .served.chat_messages import ChatAnswer
 from .served.client import TeacherClient
 from .served.model_list import ServedModel, is_meant, unknown_model
+from .served.notices import say
+
+LONG = 20  # seconds
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,15 @@ async def say_hello(client: TeacherClient, *, enable_thinking: bool = False) -> 
     Some models are served with a temperature of 1 and no other.
     """
     greeting: list[Message] = [{"role": "user", "content": "Say hello."}]
-    return await client.chat(greeting, max_tokens=16, temperature=1.0, seed=0, enable_thinking=enable_thinking)
+    asked = client.chat(greeting, max_tokens=16, temperature=1.0, seed=0, enable_thinking=enable_thinking)
+    answered = asyncio.ensure_future(asked)
+    try:
+        _, waiting = await asyncio.wait([answered], timeout=LONG)
+        if waiting:
+            say(f"the teacher at {client.base_url} has said nothing for {LONG} s, as one that loads a model.")
+        return await answered
+    finally:
+        answered.cancel()
 
 
 def find_model(client: TeacherClient, served: list[ServedModel]) -> ServedModel:

@@ -1,5 +1,6 @@
 import errno
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from trainer.errors import TeacherError, UsageError
 from trainer.run import machine
 from trainer.settings.options import Train
 from trainer.settings.resolve import resolve
+from trainer.teachers import preflight
 from trainer.teachers.preflight import TeacherIdentity, require_teacher
 from trainer.training import needs
 
@@ -28,6 +30,20 @@ def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
     found = (line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
     parts = [(mark.strip(), rest.strip().split("  ", 1)) for mark, rest in found]
     return {subject: (mark, text.strip()) for mark, (subject, text) in parts}
+
+
+def test_a_teacher_that_takes_long_to_say_hello_is_waited_for_and_that_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(preflight, "LONG", 0.05)
+
+    class Slow(FakeTeacher):
+        def answer(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+            if request.path == "/v1/chat/completions":
+                time.sleep(0.3)
+            return super().answer(request)
+
+    with Slow() as teacher:
+        assert check(teacher.url) == 0
+        assert f"{teacher.url} has said nothing for 0.05 s" in capsys.readouterr().err
 
 
 def test_a_fit_teacher_passes_every_check(capsys: pytest.CaptureFixture[str]):
