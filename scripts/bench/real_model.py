@@ -86,7 +86,7 @@ def measure(given: argparse.Namespace) -> str:
     """Everything, first what needs no served teacher; the results are written anew after each part, and returned."""
     sizes = Sizes(
         given.rows, given.prompt_tokens, given.answer_tokens, given.prior_tokens, given.prompts, given.steps,
-        given.eval_steps,
+        given.eval_steps, given.bf16,
     )  # fmt: skip
     places = [Place(given.work, model, skill) for model in given.models for skill in given.skills]
     tell = functools.partial(real_results.write, given.work, ARMS, given.level, given.pairs, given.json)
@@ -168,6 +168,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--level", type=float, default=0.9, help="accuracy of the new skill at which arms are compared")
     parser.add_argument("--teacher", metavar="NAME", default=SERVED, help="what is served to served and seqkd")
     parser.add_argument("--url", help="a server of it as glm-4.7, instead of a vLLM of our own on the CPU")
+    parser.add_argument("--bf16", action="store_true", help="train and score in bfloat16, on a CPU, too")
     parser.add_argument("--keep_checkpoints", action="store_true", help="10 GB a run with 0.5 billion parameters")
     parser.add_argument("--pairs", nargs="+", type=Path, metavar="FILE", default=[], help="JSON of other benchmarks, "
                         "whose pairs of lift and gain the plot shows too")  # fmt: skip

@@ -40,6 +40,7 @@ class Sizes:
         prior: Tokens of an answer to the prior skills; cut off sooner, most of the longer ones are wrong.
         prompts: Of a step.
         midway: Scores also each so many steps, None only before and after.
+        bf16: Whether training, and scoring behind it, compute in bfloat16.
     """
 
     scored: int
@@ -49,6 +50,7 @@ class Sizes:
     prompts: int
     steps: int
     midway: int | None
+    bf16: bool = False
 
     def lengths(self, answer: int) -> Flags:
         return {"max_prompt_length": self.prompt, "max_completion_length": answer}
@@ -109,6 +111,7 @@ def score(place: Place, sizes: Sizes, model: Path, file: Path) -> None:
     """Answers to validation rows and to those of the prior skills."""
     asked = {"eval_data_path": place.rows("validation"), "prior_data_path": PRIOR_SUITE}
     amount = {"max_eval_samples": sizes.scored} | sizes.lengths(sizes.prior)
+    amount |= {"dtype": "bfloat16", "per_device_eval_batch_size": sizes.scored} if sizes.bf16 else {}
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         trainer("eval", {"model_name_or_path": model, "output_file": file} | asked | amount)
@@ -138,7 +141,8 @@ def flags_of_training(place: Place, sizes: Sizes, arm: Arm, rate: float, seed: i
     amount = {"num_prompts_per_batch": sizes.prompts, "max_steps": sizes.steps, "max_eval_samples": sizes.scored}
     saved = {"eval_steps": sizes.midway, "save_steps": 12, "save_total_limit": 1}
     model = {"model_name_or_path": place.model, "prior_data_path": PRIOR_SUITE, "learning_rate": rate, "seed": seed}
-    return model | files | sizes.lengths(sizes.answer) | amount | saved | arm.flags
+    half = {"bf16": True, "per_device_eval_batch_size": sizes.scored} if sizes.bf16 else {}
+    return model | files | sizes.lengths(sizes.answer) | amount | saved | half | arm.flags
 
 
 def is_finished(run: Path) -> bool:
