@@ -1,11 +1,11 @@
 """Hours of steps, of rows, and of a teacher that comes and goes: memory, handles, threads and speed stay as they are.
 
 While a command works, its resident memory, open files and threads are read at intervals from /proc. The slope of each
-over the steps or rows is fitted to the means of 20 stretches, after the first third, in which everything is opened and
-filled; its interval is that of 95 %. It counts as lost if the fewest handles or threads of the second half are more
-than those of the first, as a leak leaves them and a lost connection does not, if memory grows by more than one
-hundredth over the time that is looked at and the interval lies above 0, if the end is not reached, or if the report
-takes more than a minute or is larger than 10 MB. What the run directory grows by is told and is no loss: a step
+over the steps or rows is fitted to the means of 20 stretches, after the first half, in which everything is opened and
+the allocator's pools are filled; its interval is that of 95 %. It counts as lost if the fewest handles or threads at
+the end are more than those before, as a leak leaves them and a lost connection does not, if memory grows by more than
+seven thousandths over the time that is looked at and the interval lies above 0, if the end is not reached, or if the
+report takes more than a minute or is larger than 10 MB. What the run directory grows by is told and is no loss: a step
 leaves a line of metrics.
 """
 
@@ -30,7 +30,7 @@ from campaigns.teachers.counting_teacher import CountingTeacher
 WORLD = ROOT / "data" / "tiny_world"
 STRETCHES = 20
 T_95 = 2.1  # Student's, for 18 degrees of freedom
-MOST_GROWTH = 0.01  # of the memory
+MOST_GROWTH = 0.007  # of the memory
 LONGEST = 24 * 3600  # seconds
 TRAIN = {
     "model_name_or_path": WORLD / "student", "max_prompt_length": 128, "max_completion_length": 4,
@@ -168,9 +168,9 @@ def slope(samples: list[Sample], name: str) -> tuple[float, float]:
 
 
 def settled(samples: list[Sample]) -> list[Sample]:
-    """Those behind the first third of the work and before its last twentieth, in which what was opened is closed."""
+    """Those behind the first half of the work and before its last twentieth, in which what was opened is closed."""
     last = samples[-1].done if samples else 0
-    return [each for each in samples if last / 3 < each.done < 0.95 * last]
+    return [each for each in samples if last / 2 < each.done < 0.95 * last]
 
 
 def growth(samples: list[Sample], keeps: bool = False) -> Iterator[str]:
@@ -181,7 +181,7 @@ def growth(samples: list[Sample], keeps: bool = False) -> Iterator[str]:
     """
     late = settled(samples)
     if len(late) < STRETCHES:
-        yield f"only {len(late)} samples were taken behind the first third, expected {STRETCHES} or more."
+        yield f"only {len(late)} samples were taken behind the first half, expected {STRETCHES} or more."
         return
     for name in ("handles", "threads"):
         first, second = (
