@@ -388,7 +388,7 @@ class Train(ServedTeacher, Student):
     use_peft: bool = option(False, "train LoRA adapters instead of all weights")
     lora_r: int = option(16, "LoRA rank", at_least=1)
     lora_alpha: int = option(32, "LoRA scale numerator", at_least=1)
-    lora_dropout: float = option(0.0, "LoRA dropout", at_least=0, at_most=1)
+    lora_dropout: float = option(0.0, "LoRA dropout", at_least=0, at_most=0.9)
     lora_target_modules: str = option("all-linear", "modules that get adapters, comma-separated")
 
     dry_run: bool = option(False, "load everything, print each setting with its origin, and exit", decides=False)
