@@ -117,9 +117,8 @@ class Folder:
 
     def __init__(self, work: Path, world: World):
         texts = {name: text_of(rows) for name, rows in world.files.items()}
-        digest = hashlib.sha256(
-            "".join([str(world.student), json.dumps(world.score), *texts.values()]).encode()
-        ).hexdigest()
+        known_by = [str(world.student), json.dumps(world.score), *texts.values()]
+        digest = hashlib.sha256("".join(known_by).encode()).hexdigest()
         self.world = world
         self.path = work / digest[:8]
         for part in ("rows", "runs", "answers"):
