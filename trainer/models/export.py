@@ -3,17 +3,16 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.chat_template import REFUSALS
 from ..settings.options import Student
 from .configuration import base_of, is_adapter
-from .loading import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_student
+from .loading import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_student, put_adapters
 from .student import end_as_turns_do
 
 MARK_OF_ADAPTERS = "lora_"  # in the names of their weights
@@ -27,7 +26,7 @@ def load_merged(settings: Student) -> PreTrainedModel:
     """
     name = settings.model_name_or_path
     base = load_student(dataclasses.replace(settings, model_name_or_path=base_of(name)))
-    return PeftModel.from_pretrained(base, name).merge_and_unload() if is_adapter(name) else base  # pyright: ignore
+    return cast(Any, put_adapters(base, Path(name))).merge_and_unload() if is_adapter(name) else base
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -21,6 +21,7 @@ from .four_bits import keep_trainable, loading_options, require_bitsandbytes
 disable_progress_bar()
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+NOWHERE = "no-adapters-here"  # a folder that no model has
 NAMED = 4  # keys that a message names
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 # Where a model of several kinds of input keeps its language part -> where that has it alone.
@@ -75,21 +76,25 @@ def load_student(
     if is_adapter(name):
         if base == name:
             print(f"the LoRA adapters in {name!r} are applied to the whole model beside them")
-        student = _with_adapters(student, Path(name))
+        student = cast(PreTrainedModel, put_adapters(student, Path(name)).get_base_model())
     _require_finite(student, name)
     _require_logits(student, name)
     return student
 
 
-def _with_adapters(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with LoRA adapters on its layers, not merged into them; peft reads all kinds, DoRA's, too."""
+def put_adapters(base: PreTrainedModel, folder: Path) -> PeftModel:
+    """The model with LoRA adapters on its layers; peft reads all kinds, DoRA's, too.
+
+    Raises:
+        UsageError: they are cut, absent, or of another model.
+    """
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise UsageError(f"there is no {ADAPTER_WEIGHTS} in {folder}, expected adapters' weights as peft saves them.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says of other uses
             warnings.filterwarnings("error", "Found missing adapter keys")
-            return PeftModel.from_pretrained(base, folder).get_base_model()  # pyright: ignore
+            return PeftModel.from_pretrained(base, folder)
     except Exception as error:  # whatever peft and safetensors make of the files, they are the user's
         cause = f"they lack {error}." if isinstance(error, KeyError) else first_line(error)
         raise UsageError(
@@ -102,6 +107,9 @@ def _load(
     settings: Student, config: PreTrainedConfig, name: str, **options: Any
 ) -> tuple[PreTrainedModel, Collection[str]]:
     """The model, and the names of the weights that it has no place for."""
+    adapters: dict[str, Any] = {"local_files_only": settings.local_files_only}  # else it looks for some on the hub
+    if is_adapter(name):
+        adapters["subfolder"] = NOWHERE  # those beside the model are put on it by peft
     try:
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -109,7 +117,7 @@ def _load(
                 config=language_part(config),
                 use_safetensors=True,
                 local_files_only=settings.local_files_only,
-                adapter_kwargs={"local_files_only": settings.local_files_only},  # else it looks for adapters on the hub
+                adapter_kwargs=adapters,
                 trust_remote_code=False,
                 key_mapping=LANGUAGE_PREFIXES if language_part(config) is not config else None,
                 generation_config=special_tokens(settings),

@@ -101,6 +101,16 @@ def test_adapters_of_every_kind_answer_as_peft_has_them(adapters):
         assert torch.equal(found, model(ids).logits)
 
 
+def test_adapters_beside_a_whole_model_are_put_on_that_model(adapters, folder):
+    path, model = adapters
+    ids = torch.tensor([[5, 6, 7, 8]])
+    for file in folder.iterdir():
+        shutil.copy(file, path)
+    change(path, "adapter_config.json", base_model_name_or_path="some-org/some-model")
+    with torch.no_grad():
+        assert torch.equal(load_student(settings_of(path))(ids).logits, model(ids).logits)
+
+
 def test_adapters_without_a_tokenizer_have_that_of_their_model(adapters, folder):
     path, _ = adapters
     assert not (path / "tokenizer.json").exists()
